@@ -1,0 +1,39 @@
+package io.github.tailorkv.spi;
+
+import java.lang.foreign.MemorySegment;
+import java.util.List;
+
+/**
+ * Keys and values of one session in all layers, and the attention over them. Used by one thread at a time; several
+ * sessions of a model run on several threads at once.
+ */
+public interface SessionCache extends AutoCloseable {
+
+    /** Tokens that every layer holds. */
+    int length();
+
+    /**
+     * Truncates a layer to {@code startPosition}, appends {@code n} tokens and attends causally: token i sees all tokens
+     * up to and including {@code startPosition + i}.
+     *
+     * <p>All segments are native F32 memory, rows contiguous: {@code q} and {@code out} are
+     * {@code [n][heads * headSize]}, {@code k} and {@code v} are {@code [n][kvHeads * headSize]}; positions are already
+     * applied to q and k.
+     *
+     * @throws IllegalStateException if {@code startPosition} lies beyond the tokens that the layer holds, or the session
+     *     is closed
+     * @throws java.io.UncheckedIOException if the offload tier cannot be written
+     */
+    void attend(
+            int layer, int startPosition, int n, MemorySegment q, MemorySegment k, MemorySegment v, MemorySegment out);
+
+    /** Forgets all tokens from position {@code length} on. */
+    void truncate(int length);
+
+    /** What each layer holds now. */
+    List<LayerStatistics> statistics();
+
+    /** Frees all memory and files; closing twice is harmless. */
+    @Override
+    void close();
+}
