@@ -16,7 +16,7 @@ import org.junit.jupiter.api.Test;
 
 /** The jar as a file: what its manifest promises, what it holds, and that the JVM takes it. */
 class BuiltJarIT {
-    private static final Path JAR = Path.of(System.getProperty("tailorkv.test.jar", ""));
+    private static final Path JAR = Path.of(System.getProperty("built.tailorkv.jar", ""));
 
     @Test
     void manifestNamesTheWaysIn() throws IOException {
