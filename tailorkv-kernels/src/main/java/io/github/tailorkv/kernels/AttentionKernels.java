@@ -1,0 +1,195 @@
+package io.github.tailorkv.kernels;
+
+import java.lang.foreign.MemorySegment;
+
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The operations of attention over blocks of 64 tokens of one KV head.
+ *
+ * <p>All segments are native memory in the platform's byte order (little endian); all offsets are in bytes; floats are
+ * F32. A <em>row</em> is one query vector of one head; rows of a head group share the keys and values. Kernels check
+ * nothing but the bounds that {@link MemorySegment} itself checks; callers pass sizes that fit. No kernel allocates.
+ *
+ * <p>Layouts are those of {@link BlockLayout}: key tiles are channel-major, so that one vector spans tokens and a score
+ * needs no horizontal sum; value tiles are token-major, so that one vector spans channels. Every operation exists in
+ * {@link ScalarAttentionKernels}, which is the definition, and the other implementations must agree with it up to
+ * rounding.
+ */
+public interface AttentionKernels {
+
+    /** Short name for logs and reports: {@code scalar}, {@code panama}. */
+    String name();
+
+    // ---- F32 tiles -------------------------------------------------------------------------------------------------
+
+    /**
+     * Dot products of {@code rows} queries with the 64 keys of a key tile: {@code s[r][t] = sum_c q[r][c] * k[c][t]}.
+     *
+     * @param k key tile, {@code float[headSize][64]}
+     * @param q queries, row r at {@code qOffset + r * qStride}, {@code headSize} floats each
+     * @param s scores, {@code float[rows][64]} contiguous
+     */
+    void scores(
+            MemorySegment k, long kOffset, int headSize,
+            MemorySegment q, long qOffset, long qStride, int rows,
+            MemorySegment s, long sOffset);
+
+    /**
+     * Weighted sum of values: {@code acc[r][c] += sum_{t < tokens} p[r][t] * v[t][c]}.
+     *
+     * @param v value tile, {@code float[64][headSize]}
+     * @param p weights, {@code float[rows][64]} contiguous
+     * @param acc accumulators, {@code float[rows][headSize]} contiguous
+     */
+    void accumulate(
+            MemorySegment v, long vOffset, int headSize,
+            MemorySegment p, long pOffset, int rows, int tokens,
+            MemorySegment acc, long accOffset);
+
+    /**
+     * One step of the online softmax for {@code rows} rows against one tile of scores. For row r only the first
+     * {@code clamp(valid + r / rowsPerToken, 0, tokens)} scores count (the causal edge: rows are ordered token by
+     * token, {@code rowsPerToken} query heads each; pass {@code valid >= 64} for a tile that every row sees).
+     * Scores are scaled and soft-capped first. With m the running maximum and l the running sum of exponentials of the
+     * row, the accumulator row and l are rescaled to the new maximum, the scores are replaced by
+     * {@code exp(score - newMaximum)}, scores that do not count by 0.
+     *
+     * @param s scores in, weights out, {@code float[rows][64]}
+     * @param state running maximum and sum, {@code float[rows][2]}; start with {@code -Infinity, 0}
+     * @param acc accumulators to rescale, {@code float[rows][headSize]}
+     */
+    void softmaxStep(
+            MemorySegment s, long sOffset, int rows, int tokens, int valid, int rowsPerToken,
+            float scale, float softCap,
+            MemorySegment state, long stateOffset,
+            MemorySegment acc, long accOffset, int headSize);
+
+    /**
+     * Merges a partial result (state and unnormalised accumulator) into another, row by row.
+     */
+    void merge(
+            MemorySegment state, long stateOffset, MemorySegment acc, long accOffset,
+            MemorySegment otherState, long otherStateOffset, MemorySegment otherAcc, long otherAccOffset,
+            int rows, int headSize);
+
+    /** {@code out[r] = acc[r] / l[r]}; row r of {@code out} at {@code outOffset + r * outStride}. */
+    void normalize(
+            MemorySegment state, long stateOffset, MemorySegment acc, long accOffset, int rows, int headSize,
+            MemorySegment out, long outOffset, long outStride);
+
+    // ---- packed blocks ---------------------------------------------------------------------------------------------
+
+    /**
+     * As {@link #scores}, straight from a packed key block of {@code bits} bits: scale and zero point are folded into the
+     * query ({@code q[c] * scale[c]} multiplies the codes, {@code sum q[c] * zero[c]} is added once).
+     * {@code channels}, where not null, restricts the sum to the first {@code channelCount} channels listed there.
+     *
+     * @param refined for 4 bits only: the block holds the high nibbles of a progressive store, so scale and zero point
+     *     are those of the 8-bit codes and are used as {@code 16 * scale} and {@code zero + 7.5 * scale}
+     */
+    void packedScores(
+            MemorySegment block, long blockOffset, int bits, boolean refined, int headSize,
+            int @Nullable [] channels, int channelCount,
+            MemorySegment q, long qOffset, long qStride, int rows,
+            MemorySegment s, long sOffset);
+
+    /** As {@link #accumulate}, straight from a packed value block; {@code refined} as in {@link #packedScores}. */
+    void packedAccumulate(
+            MemorySegment block, long blockOffset, int bits, boolean refined, int headSize,
+            MemorySegment p, long pOffset, int rows, int tokens,
+            MemorySegment acc, long accOffset);
+
+    // ---- building and reading blocks -------------------------------------------------------------------------------
+
+    /** Quantizes a full key tile (64 tokens) into a packed key block of {@code bits} bits, per channel. */
+    void quantizeKeys(MemorySegment tile, long tileOffset, int headSize, int bits, MemorySegment block,
+            long blockOffset);
+
+    /** Quantizes a full value tile (64 tokens) into a packed value block of {@code bits} bits, per token. */
+    void quantizeValues(MemorySegment tile, long tileOffset, int headSize, int bits, MemorySegment block,
+            long blockOffset);
+
+    /** Unpacks a packed key block into an F32 key tile. */
+    void unpackKeys(
+            MemorySegment block, long blockOffset, int bits, boolean refined, int headSize, MemorySegment tile,
+            long tileOffset);
+
+    /** Unpacks a packed value block into an F32 value tile. */
+    void unpackValues(
+            MemorySegment block, long blockOffset, int bits, boolean refined, int headSize, MemorySegment tile,
+            long tileOffset);
+
+    /**
+     * Splits a full key tile into a progressive store: 8-bit codes per channel, high nibbles to the packed block
+     * {@code hi}, low nibbles to one row per token, {@code rowBytes(4, headSize)} bytes at
+     * {@code loOffset + t * loStride}.
+     */
+    void splitKeys(MemorySegment tile, long tileOffset, int headSize, MemorySegment hi, long hiOffset, MemorySegment lo,
+            long loOffset, long loStride);
+
+    /** As {@link #splitKeys} for values, quantized per token in groups of 64 channels. */
+    void splitValues(MemorySegment tile, long tileOffset, int headSize, MemorySegment hi, long hiOffset,
+            MemorySegment lo, long loOffset, long loStride);
+
+    /** Joins the halves of a progressive key block into an F32 key tile. */
+    void joinKeys(MemorySegment hi, long hiOffset, MemorySegment lo, long loOffset, long loStride, int headSize,
+            MemorySegment tile, long tileOffset);
+
+    /** Joins the halves of a progressive value block into an F32 value tile. */
+    void joinValues(MemorySegment hi, long hiOffset, MemorySegment lo, long loOffset, long loStride, int headSize,
+            MemorySegment tile, long tileOffset);
+
+    /**
+     * Gathers one token of a progressive key block into column {@code column} of an F32 key tile.
+     *
+     * @param token index of the token in the block, 0..63
+     * @param lo the token's own low-nibble row
+     */
+    void gatherKey(MemorySegment hi, long hiOffset, int token, MemorySegment lo, long loOffset, int headSize,
+            MemorySegment tile, long tileOffset, int column);
+
+    /** Gathers one token of a progressive value block into row {@code row} of an F32 value tile. */
+    void gatherValue(MemorySegment hi, long hiOffset, int token, MemorySegment lo, long loOffset, int headSize,
+            MemorySegment tile, long tileOffset, int row);
+
+    /** Converts {@code count} F32 to BF16, round to nearest even. */
+    void toBFloat16(MemorySegment source, long sourceOffset, MemorySegment target, long targetOffset, int count);
+
+    /** Converts {@code count} BF16 to F32. */
+    void fromBFloat16(MemorySegment source, long sourceOffset, MemorySegment target, long targetOffset, int count);
+
+    // ---- selection -------------------------------------------------------------------------------------------------
+
+    /**
+     * Adds the exponentials of a stretch of scores to a running log-sum-exp: as {@link #softmaxStep}'s state, without
+     * replacing the scores. Scores are taken as already scaled and capped.
+     */
+    void logSumExpStep(MemorySegment s, long sOffset, int count, MemorySegment state, long stateOffset);
+
+    /** Scales and soft-caps {@code count} scores in place. */
+    void scaleScores(MemorySegment s, long sOffset, int count, float scale, float softCap);
+
+    /** {@code target[i] = max(target[i], s[i] - shift)}; combines the scores of a head group. */
+    void maxShifted(MemorySegment s, long sOffset, int count, float shift, MemorySegment target, long targetOffset);
+
+    /** Largest of {@code count} floats; {@code -Infinity} for none. */
+    float max(MemorySegment s, long sOffset, int count);
+
+    /**
+     * Writes the indices i in {@code [0, count)} with {@code s[i] >= threshold} to {@code indices} in ascending order,
+     * each plus {@code base}, starting at position {@code at}; stops when {@code indices} is full.
+     *
+     * @return the position after the last index written
+     */
+    int indicesAtLeast(MemorySegment s, long sOffset, int count, float threshold, int base, int[] indices, int at);
+
+    // ---- positions -------------------------------------------------------------------------------------------------
+
+    /**
+     * Rotary position embedding in place on {@code heads} heads of one token: pairs (i, i + headSize/2).
+     *
+     * @param table cosines then sines of the position, {@code float[2][headSize/2]}
+     */
+    void rotate(MemorySegment x, long xOffset, int heads, int headSize, MemorySegment table, long tableOffset);
+}
