@@ -1,0 +1,2 @@
+/** Somebody else's agent. */
+package com.example.agent;
