@@ -18,7 +18,7 @@ import java.util.List;
  * @param type how weights are stored
  * @param tied whether the output layer shares the weights of the input embedding
  * @param sharpness standard deviation of the attention scores, layer by layer (the last one serves all further layers).
- *     About 1 is dense: thousands of tokens count. At 2.5 a handful dominates
+ *     About 1 is dense: thousands of tokens count. At 2.75 a handful dominates
  * @param seed of the weights
  */
 public record ModelSpec(
@@ -100,7 +100,7 @@ public record ModelSpec(
         private int experts;
         private WeightType type = WeightType.F32;
         private boolean tied;
-        private List<Float> sharpness = List.of(1f, 2.5f);
+        private List<Float> sharpness = List.of(1f, 2.75f);
         private long seed = 42;
 
         private Builder(Architecture architecture) {

@@ -1,0 +1,81 @@
+package io.github.tailorkv.bench;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNotEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Each mode of the benchmark on a tiny model, so that none of them rots. */
+class EndToEndIT {
+    @TempDir
+    Path folder;
+
+    @Test
+    void measuresStockAfterARealPrefill() throws IOException {
+        List<JsonNode> lines = run("--contexts", "64,300", "--run", "stock");
+        List<JsonNode> measured = measurements(lines);
+        assertEquals(List.of(0, 64, 300), measured.stream().map(m -> m.get("context").asInt()).toList());
+        for (JsonNode line : measured) {
+            assertTrue(line.get("decodeMs").asDouble() > 0, line::toString);
+            assertTrue(line.get("residentBytes").asLong() > 0, line::toString);
+        }
+        assertTrue(measured.getLast().get("prefillMarginal").asDouble() > 0);
+        assertEquals(303, summary(lines).get("tokens").asInt());
+    }
+
+    @Test
+    void measuresStockAfterASyntheticPrefill() throws IOException {
+        List<JsonNode> lines = run("--contexts", "64,5000", "--run", "stock", "--synthetic-prefill");
+        List<JsonNode> measured = measurements(lines);
+        assertEquals(3, measured.size());
+        assertTrue(measured.getLast().path("prefillMarginal").isMissingNode());
+        assertEquals(5003, summary(lines).get("tokens").asInt());
+    }
+
+    @Test
+    void namesWhatIsWrong() {
+        assertNotEquals(0, EndToEnd.run("--run", "stcok"));
+        assertNotEquals(0, EndToEnd.run("--run", "stock", "--contexts", "1x"));
+        assertNotEquals(0, EndToEnd.run("--run", "exact", "--jar", folder.resolve("none.jar").toString()));
+        assertEquals(0, EndToEnd.run("--help"));
+    }
+
+    private List<JsonNode> run(String... arguments) throws IOException {
+        Path json = folder.resolve("results.jsonl");
+        List<String> all = new ArrayList<>(List.of(arguments));
+        all.addAll(
+                List.of(
+                        "--shape=tiny",
+                        "--rounds=1",
+                        "--decode-steps=3",
+                        "--warm-up=10",
+                        "--heap=512m",
+                        "--models=" + folder.resolve("models"),
+                        "--jar=" + System.getProperty("built.tailorkv.jar", ""),
+                        "--json=" + json));
+        assertEquals(0, EndToEnd.run(all.toArray(String[]::new)));
+        List<JsonNode> lines = new ArrayList<>();
+        for (String line : Files.readAllLines(json)) {
+            lines.add(new ObjectMapper().readTree(line));
+        }
+        assertTrue(lines.getFirst().has("cpu"), () -> lines.getFirst().toString());
+        return lines;
+    }
+
+    private static List<JsonNode> measurements(List<JsonNode> lines) {
+        return lines.stream().filter(line -> line.has("decodeMs")).toList();
+    }
+
+    private static JsonNode summary(List<JsonNode> lines) {
+        return lines.stream().filter(line -> line.has("loadSeconds")).findFirst().orElseThrow();
+    }
+}

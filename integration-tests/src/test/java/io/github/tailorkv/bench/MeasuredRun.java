@@ -1,0 +1,210 @@
+package io.github.tailorkv.bench;
+
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.github.tjake.jlama.model.AbstractModel;
+import com.github.tjake.jlama.model.ModelSupport;
+import com.github.tjake.jlama.safetensors.Config;
+import com.github.tjake.jlama.safetensors.DType;
+import io.github.tailorkv.models.JlamaSession;
+import java.io.File;
+import java.io.IOException;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
+import java.util.SplittableRandom;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The child process of {@link EndToEnd}: one contender, one model, one pass over the context lengths. It does not know
+ * whether the plugin is there; it loads the model through Jlama's public API and feeds it tokens as {@code generate} does.
+ * Results go to the standard output, a {@link Measurement} a line and a {@link RunSummary} last.
+ */
+final class MeasuredRun {
+    /** Jlama's own chunk length: a prompt is fed in these, so that each can be timed. */
+    private static final int CHUNK = 256;
+    private static final int FLOOR_REPEATS = 3;
+    private static final double NANOS = 1e9;
+
+    private static final ObjectMapper JSON = new ObjectMapper();
+    private static final PrintStream OUT = new PrintStream(System.out, true, StandardCharsets.UTF_8);
+
+    private final RunRequest request;
+    private final AbstractModel model;
+    private final Config config;
+    private final SplittableRandom random;
+    private final double loadSeconds;
+    private final long start = System.nanoTime();
+
+    private double prefillSeconds;
+    private int prefilled;
+    private long peakResident;
+
+    private MeasuredRun(RunRequest request, AbstractModel model, double loadSeconds) {
+        this.request = request;
+        this.model = model;
+        this.config = model.getConfig();
+        this.random = new SplittableRandom(request.seed());
+        this.loadSeconds = loadSeconds;
+    }
+
+    /** Takes one argument, the {@link RunRequest} as JSON. */
+    public static void main(String[] args) throws IOException {
+        RunRequest request = JSON.readValue(args[0], RunRequest.class);
+        long start = System.nanoTime();
+        try (AbstractModel model = ModelSupport.loadModel(new File(request.model()), DType.F32, DType.I8)) {
+            new MeasuredRun(request, model, (System.nanoTime() - start) / NANOS).run();
+        }
+    }
+
+    private void run() throws IOException {
+        warmUp();
+        double floorPrefill = floorPrefill();
+        double floorDecode = floorDecode();
+        ProcessMemory.resetPeak();
+        int tokens;
+        try (JlamaSession session = JlamaSession.open(model)) {
+            SyntheticCache synthetic = request.synthetic() ? syntheticCache(session) : null;
+            for (int context : request.contexts()) {
+                if (!measure(session, synthetic, context)) {
+                    break;
+                }
+            }
+            tokens = session.position();
+        }
+        emit(
+                new RunSummary(
+                        request.configuration(),
+                        request.round(),
+                        loadSeconds,
+                        floorPrefill,
+                        floorDecode,
+                        tokens,
+                        2L * config.numberOfLayers * config.kvLength * Float.BYTES * tokens,
+                        peakResident));
+    }
+
+    /** Runs every path often enough for the compilers to be done with it. */
+    private void warmUp() {
+        try (JlamaSession session = JlamaSession.open(model)) {
+            for (int done = 0; done < request.warmUp(); done += CHUNK) {
+                session.prefill(tokens(CHUNK));
+            }
+            decode(session);
+        }
+    }
+
+    private double floorPrefill() {
+        double[] seconds = new double[FLOOR_REPEATS];
+        for (int i = 0; i < FLOOR_REPEATS; i++) {
+            try (JlamaSession session = JlamaSession.open(model)) {
+                seconds[i] = prefillChunk(session, CHUNK);
+            }
+        }
+        return CHUNK / Quantiles.median(seconds);
+    }
+
+    private double floorDecode() throws IOException {
+        try (JlamaSession session = JlamaSession.open(model)) {
+            session.decode(tokens(1)[0]);
+            double[] steps = decode(session);
+            report(Measurement.FLOOR, null, steps, 0);
+            return Quantiles.median(steps);
+        }
+    }
+
+    /** False if the time was up before the context length was reached. */
+    private boolean measure(JlamaSession session, @Nullable SyntheticCache synthetic, int context) throws IOException {
+        long begin = System.nanoTime();
+        Double marginal = null;
+        if (synthetic != null) {
+            synthetic.fill(session, session.position(), context);
+            session.position(context);
+        } else {
+            marginal = prefillTo(session, context);
+            if (session.position() < context) {
+                return false;
+            }
+        }
+        double seconds = (System.nanoTime() - begin) / NANOS;
+        report(context, marginal, decode(session), seconds);
+        ProcessMemory.resetPeak();
+        return !timeIsUp();
+    }
+
+    /** Tokens/s over the last tokens before the context length. */
+    private double prefillTo(JlamaSession session, int context) {
+        int marginalTokens = 0;
+        double marginalSeconds = 0;
+        while (session.position() < context && !timeIsUp()) {
+            int count = Math.min(CHUNK, context - session.position());
+            double seconds = prefillChunk(session, count);
+            prefillSeconds += seconds;
+            prefilled += count;
+            if (session.position() > context - request.marginal()) {
+                marginalTokens += count;
+                marginalSeconds += seconds;
+            }
+        }
+        return marginalTokens / marginalSeconds;
+    }
+
+    private double prefillChunk(JlamaSession session, int count) {
+        int[] tokens = tokens(count);
+        long begin = System.nanoTime();
+        session.prefill(tokens);
+        return (System.nanoTime() - begin) / NANOS;
+    }
+
+    /** Milliseconds of each step. */
+    private double[] decode(JlamaSession session) {
+        double[] steps = new double[request.decodeSteps()];
+        for (int i = 0; i < steps.length; i++) {
+            int token = tokens(1)[0];
+            long begin = System.nanoTime();
+            session.decode(token);
+            steps[i] = (System.nanoTime() - begin) * 1e3 / NANOS;
+        }
+        return steps;
+    }
+
+    private void report(int context, @Nullable Double marginal, double[] steps, double seconds) throws IOException {
+        ProcessMemory memory = ProcessMemory.now();
+        peakResident = Math.max(peakResident, memory.peakResident());
+        emit(
+                new Measurement(
+                        request.configuration(),
+                        request.round(),
+                        context,
+                        request.synthetic(),
+                        marginal,
+                        marginal == null ? null : prefilled / prefillSeconds,
+                        Quantiles.median(steps),
+                        Quantiles.of(0.1, steps),
+                        Quantiles.of(0.9, steps),
+                        memory.resident(),
+                        memory.residentFiles(),
+                        memory.peakResident(),
+                        memory.peakHeap(),
+                        seconds));
+    }
+
+    private SyntheticCache syntheticCache(JlamaSession session) {
+        if (request.stock()) {
+            return new StockSyntheticCache(model, request.seed());
+        }
+        // The plugin's session begins with the first token.
+        session.decode(tokens(1)[0]);
+        return new PluginSyntheticCache(request.seed());
+    }
+
+    private int[] tokens(int count) {
+        return random.ints(count, config.vocabularySize / 2, config.vocabularySize).toArray();
+    }
+
+    private boolean timeIsUp() {
+        return System.nanoTime() - start > request.limitSeconds() * NANOS;
+    }
+
+    private static void emit(Object line) throws IOException {
+        OUT.println(JSON.writeValueAsString(line));
+    }
+}
