@@ -2,7 +2,7 @@ package io.github.tailorkv.bench;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import io.github.tailorkv.bench.ChildJvm.Outcome;
+import io.github.tailorkv.bench.ContenderJvm.Outcome;
 import io.github.tailorkv.models.Architecture;
 import io.github.tailorkv.models.ModelFolders;
 import io.github.tailorkv.models.ModelSpec;
@@ -244,7 +244,7 @@ public final class EndToEnd implements Callable<Integer> {
         Path folder = modelFolder(log);
         List<Measurement> measurements = new ArrayList<>();
         Map<String, List<Outcome>> outcomes = new LinkedHashMap<>();
-        ChildJvm child = new ChildJvm(jar.toAbsolutePath(), heap, flags, log);
+        ContenderJvm child = new ContenderJvm(jar.toAbsolutePath(), heap, flags, log);
         append(machine(folder));
         for (int round = 1; round <= rounds; round++) {
             for (Configuration configuration : configurations) {

@@ -1,6 +1,6 @@
 package io.github.tailorkv.bench;
 
-import io.github.tailorkv.bench.ChildJvm.Outcome;
+import io.github.tailorkv.bench.ContenderJvm.Outcome;
 import java.io.PrintWriter;
 import java.util.Collection;
 import java.util.List;

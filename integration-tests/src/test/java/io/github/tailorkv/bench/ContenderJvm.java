@@ -21,7 +21,7 @@ import java.util.stream.Stream;
  * Starts {@link MeasuredRun} in a JVM of its own, on this JVM's class path without the plugin: the plugin comes in by its
  * jar alone, as a user would add it. The child's temp folder, where stock Jlama leaves its pages, goes away with it.
  */
-final class ChildJvm {
+final class ContenderJvm {
     private static final ObjectMapper JSON = new ObjectMapper();
     private static final Pattern NOT_FOR_CHILDREN = Pattern.compile("tailorkv-(plugin|kernels)|tailorkv\\.jar|logback");
 
@@ -30,7 +30,7 @@ final class ChildJvm {
     private final List<String> moreFlags;
     private final PrintWriter log;
 
-    ChildJvm(Path jar, String heap, List<String> moreFlags, PrintWriter log) {
+    ContenderJvm(Path jar, String heap, List<String> moreFlags, PrintWriter log) {
         this.jar = jar;
         this.heap = heap;
         this.moreFlags = moreFlags;
