@@ -2,10 +2,14 @@ package io.github.tailorkv.boot;
 
 import io.github.tailorkv.config.Settings;
 import io.github.tailorkv.config.SettingsException;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import org.jspecify.annotations.Nullable;
 
 /** Whether TailorKV was asked for. The same question for every way in. */
 final class Activation {
+    private static final Set<String> SAID = ConcurrentHashMap.newKeySet();
+
     private Activation() {}
 
     /**
@@ -33,7 +37,10 @@ final class Activation {
         }
     }
 
+    /** Prints a line, once: two ways in may come to the same end. */
     static void say(@Nullable String line) {
-        System.err.println("tailorkv: " + line);
+        if (SAID.add("tailorkv: " + line)) {
+            System.err.println("tailorkv: " + line);
+        }
     }
 }

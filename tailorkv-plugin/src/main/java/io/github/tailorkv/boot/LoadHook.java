@@ -37,7 +37,9 @@ public final class LoadHook {
         } catch (SettingsException e) {
             throw e;
         } catch (Throwable e) {
-            System.getLogger("io.github.tailorkv").log(Level.WARNING, "The model stays stock: " + e, e);
+            System.Logger log = System.getLogger("io.github.tailorkv");
+            log.log(Level.WARNING, "TailorKV stands aside, the model runs unchanged: " + e);
+            log.log(Level.DEBUG, "The cause", e);
         }
     }
 }

@@ -42,12 +42,16 @@ public final class TailorKvClassLoader extends URLClassLoader {
      * @param builtin the JDK's application class loader
      */
     public TailorKvClassLoader(ClassLoader builtin) {
-        super(classPath(), builtin.getParent());
+        this(System.getProperty("java.class.path", ""), builtin);
+    }
+
+    TailorKvClassLoader(String classPath, ClassLoader builtin) {
+        super(urls(classPath), builtin.getParent());
         this.builtin = builtin;
     }
 
-    private static URL[] classPath() {
-        String[] entries = System.getProperty("java.class.path", "").split(File.pathSeparator, -1);
+    private static URL[] urls(String classPath) {
+        String[] entries = classPath.split(File.pathSeparator, -1);
         URL[] urls = new URL[entries.length];
         for (int i = 0; i < entries.length; i++) {
             urls[i] = url(entries[i]);
@@ -64,8 +68,7 @@ public final class TailorKvClassLoader extends URLClassLoader {
     }
 
     /** Called by the JVM when an agent adds a jar to the class path. */
-    @SuppressWarnings("unused")
-    private void appendToClassPathForInstrumentation(String entry) {
+    void appendToClassPathForInstrumentation(String entry) {
         addURL(url(entry));
     }
 
