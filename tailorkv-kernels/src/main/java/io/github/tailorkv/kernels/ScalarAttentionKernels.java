@@ -31,7 +31,7 @@ import org.jspecify.annotations.Nullable;
  * <em>before</em> codes are computed; see {@link Float16}. An element that is not a number is left out of the minimum and
  * maximum and takes code 0.
  */
-final class ScalarAttentionKernels implements AttentionKernels {
+public final class ScalarAttentionKernels implements AttentionKernels {
 
     private static final ValueLayout.OfFloat F32 = ValueLayout.JAVA_FLOAT_UNALIGNED;
     private static final ValueLayout.OfShort F16 = ValueLayout.JAVA_SHORT_UNALIGNED;

@@ -16,7 +16,7 @@ public interface SessionCache extends AutoCloseable {
      * Truncates a layer to {@code startPosition}, appends {@code n} tokens and attends causally: token i sees all tokens
      * up to and including {@code startPosition + i}.
      *
-     * <p>All segments are native F32 memory, rows contiguous: {@code q} and {@code out} are
+     * <p>All segments are native F32 memory that any thread may use, rows contiguous: {@code q} and {@code out} are
      * {@code [n][heads * headSize]}, {@code k} and {@code v} are {@code [n][kvHeads * headSize]}; positions are already
      * applied to q and k.
      *

@@ -1,0 +1,132 @@
+package io.github.tailorkv.cache;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.Arrays;
+
+/**
+ * An append-only sequence of equal entries of off-heap memory, one entry per block of 64 tokens of a layer.
+ *
+ * <p>Entries lie in chunks; a chunk is one arena (or one stretch of a file), so that a store that is dropped gives its
+ * memory back at once. Chunks grow with the store, from 4 entries to an eighth of what is there: at most an eighth is
+ * unused, and a store of 2,048 entries (128k tokens) consists of about 50 chunks.
+ */
+final class BlockStore implements AutoCloseable {
+
+    /** Where chunks come from. Chunks are released in the opposite order of their allocation. */
+    interface Source extends AutoCloseable {
+        /** A new zeroed chunk of {@code bytes}, aligned to cache lines. */
+        Chunk allocate(long bytes);
+
+        /** Whether chunks count as resident memory. */
+        boolean resident();
+
+        @Override
+        void close();
+    }
+
+    /** One stretch of memory and how to give it back. */
+    record Chunk(MemorySegment memory, Runnable release) {}
+
+    /** Anonymous memory. */
+    static final Source RAM = new Source() {
+        @Override
+        public Chunk allocate(long bytes) {
+            Arena arena = Arena.ofShared();
+            return new Chunk(arena.allocate(bytes, 64), arena::close);
+        }
+
+        @Override
+        public boolean resident() {
+            return true;
+        }
+
+        @Override
+        public void close() {
+            // nothing but chunks, and these are released one by one
+        }
+    };
+
+    private static final int FIRST_CHUNK = 4;
+
+    private final long entryBytes;
+    private final Source source;
+    private Chunk[] chunks = new Chunk[0];
+    private int[] chunkStart = {0};
+    private MemorySegment[] segments = new MemorySegment[0];
+    private long[] offsets = new long[0];
+    private int size;
+
+    BlockStore(long entryBytes, Source source) {
+        this.entryBytes = entryBytes;
+        this.source = source;
+    }
+
+    /** Entries in use. */
+    int size() {
+        return size;
+    }
+
+    /** Adds an entry and returns its index. */
+    int add() {
+        if (size == segments.length) {
+            grow();
+        }
+        return size++;
+    }
+
+    private void grow() {
+        int entries = Math.max(FIRST_CHUNK, size / 8);
+        Chunk chunk = source.allocate(entries * entryBytes);
+        chunks = Arrays.copyOf(chunks, chunks.length + 1);
+        chunks[chunks.length - 1] = chunk;
+        chunkStart = Arrays.copyOf(chunkStart, chunks.length + 1);
+        chunkStart[chunks.length] = size + entries;
+        segments = Arrays.copyOf(segments, size + entries);
+        offsets = Arrays.copyOf(offsets, size + entries);
+        for (int i = 0; i < entries; i++) {
+            segments[size + i] = chunk.memory();
+            offsets[size + i] = i * entryBytes;
+        }
+    }
+
+    MemorySegment segment(int index) {
+        return segments[index];
+    }
+
+    long offset(int index) {
+        return offsets[index];
+    }
+
+    /** Drops all entries from {@code newSize} on and the chunks that hold none any more. */
+    void truncate(int newSize) {
+        if (newSize >= size) {
+            return;
+        }
+        size = newSize;
+        int keep = chunks.length;
+        while (keep > 0 && chunkStart[keep - 1] >= newSize) {
+            chunks[--keep].release().run();
+        }
+        chunks = Arrays.copyOf(chunks, keep);
+        chunkStart = Arrays.copyOf(chunkStart, keep + 1);
+        segments = Arrays.copyOf(segments, chunkStart[keep]);
+        offsets = Arrays.copyOf(offsets, chunkStart[keep]);
+    }
+
+    /** Bytes allocated, used or not. */
+    long bytes() {
+        return segments.length * entryBytes;
+    }
+
+    /** Whether the bytes are resident memory. */
+    boolean resident() {
+        return source.resident();
+    }
+
+    @Override
+    public void close() {
+        truncate(0);
+        source.close();
+    }
+}

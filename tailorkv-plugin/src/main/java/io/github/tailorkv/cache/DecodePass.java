@@ -1,0 +1,128 @@
+package io.github.tailorkv.cache;
+
+import io.github.tailorkv.kernels.AttentionKernels;
+import io.github.tailorkv.kernels.AttentionShape;
+import io.github.tailorkv.kernels.BlockLayout;
+import java.lang.foreign.MemorySegment;
+import java.util.Objects;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Attention of one token over all tokens of a layer: quantized and exact layers, and layers whose kind is open.
+ *
+ * <p>A piece of work is one KV head and a stretch of blocks; long contexts are cut so that all threads are busy even with
+ * one KV head. The partial results (running maximum, running sum, unnormalised output) are merged by the caller.
+ */
+final class DecodePass implements Workers.Job, AutoCloseable {
+
+    /** Blocks below which a stretch is not worth a hand-over to another thread. */
+    private static final int LEAST_STRETCH = 8;
+
+    private final AttentionKernels kernels;
+    private final AttentionShape shape;
+    private final DecodeScratch[] scratch;
+    private final GrowingBuffer partials = new GrowingBuffer();
+    private final int group;
+    private final long rowBytes;
+    private final long groupBytes;
+    private final long stateBytes;
+    private final long partialBytes;
+
+    private @Nullable LayerCache layer;
+    private MemorySegment q = MemorySegment.NULL;
+    private MemorySegment results = MemorySegment.NULL;
+    private int blocks;
+    private int length;
+    private int stretches;
+
+    DecodePass(AttentionKernels kernels, AttentionShape shape, DecodeScratch[] scratch) {
+        this.kernels = kernels;
+        this.shape = shape;
+        this.scratch = scratch;
+        group = shape.groupSize();
+        rowBytes = (long) shape.headSize() * Float.BYTES;
+        groupBytes = group * rowBytes;
+        stateBytes = (8L * group + 63) & -64;
+        partialBytes = stateBytes + group * rowBytes;
+    }
+
+    /** Cuts {@code blocks} into stretches so that {@code heads} times as many pieces keep all threads busy. */
+    static int stretches(int blocks, int heads, int threads) {
+        if (heads % threads == 0) {
+            return 1;
+        }
+        return Math.max(1, Math.min(blocks / LEAST_STRETCH, (2 * threads + heads - 1) / heads));
+    }
+
+    /** Attends from one token, already written behind {@code layer.length()} tokens. */
+    void run(LayerCache layer, MemorySegment q, MemorySegment out, Workers workers) {
+        this.layer = layer;
+        this.q = q;
+        length = layer.length() + 1;
+        blocks = (length + BlockLayout.BLOCK - 1) / BlockLayout.BLOCK;
+        int heads = shape.kvHeads();
+        stretches = stretches(blocks, heads, workers.slots());
+        results = partials.atLeast((long) heads * stretches * partialBytes);
+        workers.run(this, heads * stretches);
+        for (int head = 0; head < heads; head++) {
+            long first = (long) head * stretches * partialBytes;
+            for (int stretch = 1; stretch < stretches; stretch++) {
+                long other = first + stretch * partialBytes;
+                kernels.merge(
+                        results,
+                        first,
+                        results,
+                        first + stateBytes,
+                        results,
+                        other,
+                        results,
+                        other + stateBytes,
+                        group,
+                        shape.headSize());
+            }
+            kernels.normalize(
+                    results,
+                    first,
+                    results,
+                    first + stateBytes,
+                    group,
+                    shape.headSize(),
+                    out,
+                    head * groupBytes,
+                    rowBytes);
+        }
+        this.layer = null;
+    }
+
+    @Override
+    public void run(int piece, int slot) {
+        LayerCache cache = Objects.requireNonNull(layer);
+        int head = piece / stretches;
+        int stretch = piece % stretches;
+        int from = (int) ((long) blocks * stretch / stretches);
+        int to = (int) ((long) blocks * (stretch + 1) / stretches);
+        DecodeScratch work = scratch[slot];
+        work.reset();
+        long query = head * groupBytes;
+        int sealed = cache.sealedBlocks();
+        if (from < sealed) {
+            cache.sealed().attend(head, from, Math.min(to, sealed), q, query, work);
+        }
+        for (int block = Math.max(from, sealed); block < to; block++) {
+            work.attendTiles(
+                    cache.tileSegment(block),
+                    cache.keyTile(block, head),
+                    cache.valueTile(block, head),
+                    LayerCache.tokensIn(block, length),
+                    q,
+                    query);
+        }
+        MemorySegment.copy(work.memory, work.state, results, piece * partialBytes, 8L * group);
+        MemorySegment.copy(work.memory, work.acc, results, piece * partialBytes + stateBytes, groupBytes);
+    }
+
+    @Override
+    public void close() {
+        partials.close();
+    }
+}

@@ -1,0 +1,87 @@
+package io.github.tailorkv.cache;
+
+import io.github.tailorkv.kernels.AttentionKernels;
+import io.github.tailorkv.kernels.AttentionShape;
+import io.github.tailorkv.kernels.BlockLayout;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+
+/**
+ * What one thread needs to attend one head group in a decode step: a pair of F32 tiles, the scores of one block, and the
+ * running softmax (state and accumulator) of the group's rows. All in one stretch of memory.
+ */
+final class DecodeScratch implements AutoCloseable {
+
+    final AttentionKernels kernels;
+    final AttentionShape shape;
+    final int rows;
+    final long rowBytes;
+
+    final MemorySegment memory;
+    final long keys;
+    final long values;
+    final long scores;
+    final long state;
+    final long acc;
+
+    private final Arena arena = Arena.ofShared();
+
+    DecodeScratch(AttentionKernels kernels, AttentionShape shape) {
+        this.kernels = kernels;
+        this.shape = shape;
+        this.rows = shape.groupSize();
+        this.rowBytes = (long) shape.headSize() * Float.BYTES;
+        keys = 0;
+        values = keys + BlockLayout.keyTileBytes(shape.headSize());
+        scores = values + BlockLayout.valueTileBytes(shape.headSize());
+        state = scores + (long) rows * BlockLayout.BLOCK * Float.BYTES;
+        acc = (state + 2L * rows * Float.BYTES + 63) & -64;
+        memory = arena.allocate(acc + rows * rowBytes, 64);
+    }
+
+    /** Starts a new softmax. */
+    void reset() {
+        resetState(memory, state, rows);
+        memory.asSlice(acc, rows * rowBytes).fill((byte) 0);
+    }
+
+    /** Sets running maxima to minus infinity and running sums to 0. */
+    static void resetState(MemorySegment memory, long state, int rows) {
+        for (int row = 0; row < rows; row++) {
+            memory.set(ValueLayout.JAVA_FLOAT, state + 8L * row, Float.NEGATIVE_INFINITY);
+            memory.set(ValueLayout.JAVA_FLOAT, state + 8L * row + 4, 0);
+        }
+    }
+
+    /** Attends the first {@code tokens} tokens of a pair of F32 tiles. */
+    void attendTiles(MemorySegment tiles, long keys, long values, int tokens, MemorySegment q, long qOffset) {
+        int headSize = shape.headSize();
+        kernels.scores(tiles, keys, headSize, q, qOffset, rowBytes, rows, memory, scores);
+        softmax(tokens);
+        kernels.accumulate(tiles, values, headSize, memory, scores, rows, tokens, memory, acc);
+    }
+
+    /** Turns the scores of one block into weights and rescales what was accumulated before. */
+    void softmax(int tokens) {
+        kernels.softmaxStep(
+                memory,
+                scores,
+                rows,
+                tokens,
+                BlockLayout.BLOCK,
+                1,
+                shape.scale(),
+                shape.softCap(),
+                memory,
+                state,
+                memory,
+                acc,
+                shape.headSize());
+    }
+
+    @Override
+    public void close() {
+        arena.close();
+    }
+}

@@ -1,0 +1,29 @@
+package io.github.tailorkv.cache;
+
+import io.github.tailorkv.config.Settings;
+import io.github.tailorkv.spi.KvCacheProvider;
+import io.github.tailorkv.spi.ModelCache;
+import io.github.tailorkv.spi.ModelShape;
+import java.util.Optional;
+
+/** The cache of this project: exact, quantized and retrieval layers on the CPU. */
+public final class HybridCacheProvider implements KvCacheProvider {
+
+    @Override
+    public String name() {
+        return "hybrid";
+    }
+
+    @Override
+    public Optional<String> unsupported(ModelShape shape) {
+        int headSize = shape.attention().headSize();
+        return headSize % 16 == 0
+                ? Optional.empty()
+                : Optional.of("its head size " + headSize + " is not a multiple of 16");
+    }
+
+    @Override
+    public ModelCache open(ModelShape shape, Settings settings) {
+        return new HybridModelCache(shape, settings);
+    }
+}

@@ -1,0 +1,115 @@
+package io.github.tailorkv.cache;
+
+import io.github.tailorkv.config.LayerKind;
+import io.github.tailorkv.config.Policy;
+import io.github.tailorkv.config.Settings;
+import io.github.tailorkv.kernels.AttentionKernels;
+import io.github.tailorkv.kernels.ScalarAttentionKernels;
+import io.github.tailorkv.spi.ModelCache;
+import io.github.tailorkv.spi.ModelShape;
+import io.github.tailorkv.spi.SessionCache;
+import java.util.ArrayDeque;
+import java.util.Collections;
+import java.util.Deque;
+import java.util.HashMap;
+import java.util.Map;
+import java.util.Set;
+import java.util.WeakHashMap;
+
+/** What the sessions of one model share: kernels, threads, scratch memory, and the policy as far as it is fixed. */
+final class HybridModelCache implements ModelCache {
+
+    private final ModelShape shape;
+    private final Settings settings;
+    private final LayerContext context;
+    private final Workers workers;
+    private final Deque<Workspace> idle = new ArrayDeque<>();
+    private final Set<HybridSessionCache> sessions = Collections.newSetFromMap(new WeakHashMap<>());
+    private boolean closed;
+
+    HybridModelCache(ModelShape shape, Settings settings) {
+        this.shape = shape;
+        this.settings = settings;
+        AttentionKernels kernels = new ScalarAttentionKernels();
+        context = new LayerContext(
+                shape.attention(), settings, kernels, fixedKinds(shape, settings), shape.bfloat16());
+        workers = new Workers(shape.threads());
+    }
+
+    private static Map<Integer, LayerKind> fixedKinds(ModelShape shape, Settings settings) {
+        Policy policy = settings.policy();
+        policy.checkLayers(shape.layers());
+        Map<Integer, LayerKind> kinds = new HashMap<>();
+        for (int layer = 0; layer < shape.layers(); layer++) {
+            int index = layer;
+            policy.fixedKind(layer).ifPresent(kind -> kinds.put(index, kind));
+        }
+        return kinds;
+    }
+
+    LayerContext context() {
+        return context;
+    }
+
+    Workers workers() {
+        return workers;
+    }
+
+    int layers() {
+        return shape.layers();
+    }
+
+    int contextLength() {
+        return shape.contextLength();
+    }
+
+    /** Lends scratch memory for one call of {@code attend}. */
+    synchronized Workspace borrow() {
+        Workspace workspace = idle.pollLast();
+        return workspace == null ? new Workspace(context, workers.slots()) : workspace;
+    }
+
+    synchronized void giveBack(Workspace workspace) {
+        if (closed) {
+            workspace.close();
+        } else {
+            idle.addLast(workspace);
+        }
+    }
+
+    @Override
+    public synchronized SessionCache newSession() {
+        if (closed) {
+            throw new IllegalStateException("the model is closed");
+        }
+        HybridSessionCache session = new HybridSessionCache(this);
+        sessions.add(session);
+        return session;
+    }
+
+    @Override
+    public String backend() {
+        return context.kernels().name();
+    }
+
+    @Override
+    public String policy() {
+        return settings.policy().toString();
+    }
+
+    @Override
+    public void close() {
+        Set<HybridSessionCache> open;
+        synchronized (this) {
+            if (closed) {
+                return;
+            }
+            closed = true;
+            open = Set.copyOf(sessions);
+            idle.forEach(Workspace::close);
+            idle.clear();
+        }
+        open.forEach(HybridSessionCache::close);
+        workers.close();
+    }
+}

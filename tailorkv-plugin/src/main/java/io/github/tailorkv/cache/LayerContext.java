@@ -1,0 +1,105 @@
+package io.github.tailorkv.cache;
+
+import io.github.tailorkv.config.LayerKind;
+import io.github.tailorkv.config.Settings;
+import io.github.tailorkv.kernels.AttentionKernels;
+import io.github.tailorkv.kernels.AttentionShape;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What all layers of a model have in common, and the one place where the kind of a layer chooses its storage.
+ *
+ * @param fixedKinds kinds that do not depend on the prompt, by layer
+ * @param bfloat16 whether exact storage is BF16
+ */
+record LayerContext(
+        AttentionShape shape,
+        Settings settings,
+        AttentionKernels kernels,
+        Map<Integer, LayerKind> fixedKinds,
+        boolean bfloat16) {
+
+    /** The kind that is known before a prompt is; null where the prompt decides. */
+    @Nullable
+    LayerKind fixedKind(int layer) {
+        return fixedKinds.get(layer);
+    }
+
+    /**
+     * Tokens below which a prompt is not judged: where the exact part alone is a large share of everything, dense
+     * preference says nothing and there is nothing to gain.
+     */
+    int leastTokensToJudge() {
+        return Math.max(1024, 4 * (settings.sinks() + settings.recent() + settings.budget()));
+    }
+
+    private BlockStore.Source offload() {
+        return settings.offload() == Settings.Offload.RAM
+                ? BlockStore.RAM
+                : OffloadFile.create(settings.offloadDir());
+    }
+
+    /** Storage for a layer while a prompt is read: every token attended, precise enough for either kind. */
+    SealedBlocks openBlocks() {
+        return settings.rows() == Settings.Rows.BF16
+                ? new BFloat16Rows(kernels, shape, settings.indexBits(), settings.tail(), offload())
+                : new ProgressiveBlocks(kernels, shape, offload());
+    }
+
+    /** Turns open storage into that of a kind; the argument must not be used any more. */
+    SealedBlocks convert(SealedBlocks open, LayerKind kind, Workers workers) {
+        return switch (kind) {
+            case EXACT -> throw new IllegalArgumentException("sealed blocks cannot become exact");
+            case QUANTIZED -> quantize(open, workers);
+            case RETRIEVAL -> retrieve(open);
+        };
+    }
+
+    private SealedBlocks quantize(SealedBlocks open, Workers workers) {
+        if (settings.bits() == 4 && open instanceof ProgressiveBlocks progressive) {
+            progressive.dropLow();
+            return progressive;
+        }
+        PackedBlocks packed = new PackedBlocks(kernels, shape, settings.bits());
+        for (int block = 0; block < open.size(); block++) {
+            packed.add();
+        }
+        int heads = shape.kvHeads();
+        DecodeScratch[] scratch = new DecodeScratch[workers.slots()];
+        try {
+            for (int slot = 0; slot < scratch.length; slot++) {
+                scratch[slot] = new DecodeScratch(kernels, shape);
+            }
+            workers.run(
+                    (head, slot) -> {
+                        DecodeScratch work = scratch[slot];
+                        for (int block = 0; block < open.size(); block++) {
+                            open.load(block, head, work.memory, work.keys, work.values);
+                            packed.seal(block, head, work.memory, work.keys, work.values);
+                        }
+                    },
+                    heads);
+        } finally {
+            for (DecodeScratch work : scratch) {
+                if (work != null) {
+                    work.close();
+                }
+            }
+        }
+        open.close();
+        return packed;
+    }
+
+    private SealedBlocks retrieve(SealedBlocks open) {
+        if (open instanceof ProgressiveBlocks progressive) {
+            if (settings.rows() == Settings.Rows.INT4) {
+                progressive.dropLow();
+            }
+            if (settings.offload() == Settings.Offload.DISK && !settings.tail()) {
+                progressive.offloadValues(this::offload);
+            }
+        }
+        return open;
+    }
+}

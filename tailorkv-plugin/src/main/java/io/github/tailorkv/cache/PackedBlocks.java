@@ -1,0 +1,97 @@
+package io.github.tailorkv.cache;
+
+import io.github.tailorkv.kernels.AttentionKernels;
+import io.github.tailorkv.kernels.AttentionShape;
+import io.github.tailorkv.kernels.BlockLayout;
+import java.lang.foreign.MemorySegment;
+
+/**
+ * Sealed blocks of a quantized layer: keys per channel, values per token, uniform codes of 1, 2, 4 or 8 bits with f16
+ * scale and zero point for 64 numbers (TailorKV, section 3.2). Decode steps compute on the codes.
+ */
+final class PackedBlocks implements SealedBlocks {
+
+    private final AttentionKernels kernels;
+    private final int headSize;
+    private final int bits;
+    private final int keyBytes;
+    private final long headBytes;
+    private final BlockStore store;
+
+    PackedBlocks(AttentionKernels kernels, AttentionShape shape, int bits) {
+        this.kernels = kernels;
+        this.headSize = shape.headSize();
+        this.bits = bits;
+        keyBytes = BlockLayout.packedKeyBytes(bits, headSize);
+        headBytes = (long) keyBytes + BlockLayout.packedValueBytes(bits, headSize);
+        store = new BlockStore(shape.kvHeads() * headBytes, BlockStore.RAM);
+    }
+
+    @Override
+    public int size() {
+        return store.size();
+    }
+
+    @Override
+    public void add() {
+        store.add();
+    }
+
+    @Override
+    public void seal(int block, int head, MemorySegment tiles, long keys, long values) {
+        long at = store.offset(block) + head * headBytes;
+        kernels.quantizeKeys(tiles, keys, headSize, bits, store.segment(block), at);
+        kernels.quantizeValues(tiles, values, headSize, bits, store.segment(block), at + keyBytes);
+    }
+
+    @Override
+    public void load(int block, int head, MemorySegment tiles, long keys, long values) {
+        long at = store.offset(block) + head * headBytes;
+        kernels.unpackKeys(store.segment(block), at, bits, false, headSize, tiles, keys);
+        kernels.unpackValues(store.segment(block), at + keyBytes, bits, false, headSize, tiles, values);
+    }
+
+    @Override
+    public void attend(int head, int from, int to, MemorySegment q, long qOffset, DecodeScratch work) {
+        for (int block = from; block < to; block++) {
+            long at = store.offset(block) + head * headBytes;
+            MemorySegment codes = store.segment(block);
+            kernels.packedScores(
+                    codes, at, bits, false, headSize, null, 0, q, qOffset, work.rowBytes, work.rows, work.memory,
+                    work.scores);
+            work.softmax(BlockLayout.BLOCK);
+            kernels.packedAccumulate(
+                    codes,
+                    at + keyBytes,
+                    bits,
+                    false,
+                    headSize,
+                    work.memory,
+                    work.scores,
+                    work.rows,
+                    BlockLayout.BLOCK,
+                    work.memory,
+                    work.acc);
+        }
+    }
+
+    @Override
+    public void truncate(int blocks) {
+        store.truncate(blocks);
+    }
+
+    @Override
+    public long residentBytes() {
+        return store.bytes();
+    }
+
+    @Override
+    public long offloadedBytes() {
+        return 0;
+    }
+
+    @Override
+    public void close() {
+        store.close();
+    }
+}

@@ -1,0 +1,301 @@
+package io.github.tailorkv.cache;
+
+import io.github.tailorkv.kernels.AttentionKernels;
+import io.github.tailorkv.kernels.AttentionShape;
+import io.github.tailorkv.kernels.BlockLayout;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.nio.ByteBuffer;
+import java.util.function.Supplier;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Sealed blocks in 8 bits, split in two nibbles, so that one store serves every layer before and after its kind is
+ * decided and no byte is stored twice.
+ *
+ * <p>The high nibbles of the keys, channel by channel, are a 4-bit quantization by themselves: they are the channel index
+ * of a retrieval layer and the whole of a 4-bit quantized layer. The high nibbles of the values are the coarse values of
+ * a quantized layer or of a tail. The low nibbles, one record per token, refine both to 8 bits; they are needed while a
+ * prompt is read (prefill attends all tokens in 8 bits) and afterwards only for dominant tokens, so they are what is
+ * offloaded, or dropped when the layer turns out to be quantized. See {@link BlockLayout} for the layouts.
+ *
+ * <pre>
+ *   keys    resident    [kvHead][channel][64 nibbles], scale, zero point per channel
+ *   values  resident    [kvHead][token][headSize nibbles], scale, zero point per token   (offloaded without a tail)
+ *   low     offloaded   [kvHead][token]{key nibbles, value nibbles}
+ * </pre>
+ */
+final class ProgressiveBlocks implements IndexedBlocks {
+
+    private final AttentionKernels kernels;
+    private final int headSize;
+    private final int kvHeads;
+    private final int keyBytes;
+    private final int valueBytes;
+    private final int recordBytes;
+    private final int recordValue;
+    private final BlockStore keys;
+    private BlockStore values;
+    private @Nullable BlockStore low;
+    private final MemorySegment discarded;
+    private final MemorySegment middle;
+    private final ChannelRanges ranges;
+
+    /** @param offload where the low nibbles go */
+    ProgressiveBlocks(AttentionKernels kernels, AttentionShape shape, BlockStore.Source offload) {
+        this.kernels = kernels;
+        headSize = shape.headSize();
+        kvHeads = shape.kvHeads();
+        keyBytes = BlockLayout.packedKeyBytes(4, headSize);
+        valueBytes = BlockLayout.packedValueBytes(4, headSize);
+        recordBytes = BlockLayout.lowRecordBytes(headSize);
+        recordValue = BlockLayout.lowRecordValue(headSize);
+        keys = new BlockStore((long) kvHeads * keyBytes, BlockStore.RAM);
+        values = new BlockStore((long) kvHeads * valueBytes, BlockStore.RAM);
+        low = new BlockStore((long) kvHeads * BlockLayout.BLOCK * recordBytes, offload);
+        ranges = new ChannelRanges(kvHeads, headSize);
+        discarded = MemorySegment.ofBuffer(ByteBuffer.allocateDirect(kvHeads * recordBytes));
+        middle = MemorySegment.ofBuffer(ByteBuffer.allocateDirect(recordBytes)).fill((byte) 0x88);
+    }
+
+    @Override
+    public int size() {
+        return keys.size();
+    }
+
+    @Override
+    public void add() {
+        int size = keys.size();
+        try {
+            if (low != null) {
+                low.add();
+            }
+            values.add();
+            keys.add();
+        } catch (RuntimeException | Error e) {
+            truncate(size);
+            throw e;
+        }
+    }
+
+    private long keysAt(int block, int head) {
+        return keys.offset(block) + (long) head * keyBytes;
+    }
+
+    private long valuesAt(int block, int head) {
+        return values.offset(block) + (long) head * valueBytes;
+    }
+
+    private long recordsAt(BlockStore low, int block, int head) {
+        return low.offset(block) + (long) head * BlockLayout.BLOCK * recordBytes;
+    }
+
+    @Override
+    public void seal(int block, int head, MemorySegment tiles, long keyTile, long valueTile) {
+        MemorySegment keyBlock = keys.segment(block);
+        MemorySegment valueBlock = values.segment(block);
+        BlockStore refinement = low;
+        if (refinement == null) {
+            // The low nibbles are of no use any more, yet the high ones are cut from 8-bit codes: all records of a head
+            // go to the same place.
+            long record = (long) head * recordBytes;
+            kernels.splitKeys(tiles, keyTile, headSize, keyBlock, keysAt(block, head), discarded, record, 0);
+            kernels.splitValues(
+                    tiles, valueTile, headSize, valueBlock, valuesAt(block, head), discarded, record + recordValue, 0);
+        } else {
+            MemorySegment records = refinement.segment(block);
+            long record = recordsAt(refinement, block, head);
+            kernels.splitKeys(tiles, keyTile, headSize, keyBlock, keysAt(block, head), records, record, recordBytes);
+            kernels.splitValues(
+                    tiles,
+                    valueTile,
+                    headSize,
+                    valueBlock,
+                    valuesAt(block, head),
+                    records,
+                    record + recordValue,
+                    recordBytes);
+        }
+        includeRanges(keyBlock, keysAt(block, head), head);
+    }
+
+    /** The f16 fields of a block give the range of every channel: from the zero point up to 255 scales above it. */
+    private void includeRanges(MemorySegment block, long at, int head) {
+        long scales = at + BlockLayout.keyScales(4, headSize);
+        long zeros = at + BlockLayout.keyZeros(4, headSize);
+        for (int c = 0; c < headSize; c++) {
+            float scale = Float.float16ToFloat(block.get(ValueLayout.JAVA_SHORT, scales + 2L * c));
+            float zero = Float.float16ToFloat(block.get(ValueLayout.JAVA_SHORT, zeros + 2L * c));
+            ranges.include(head, c, zero, zero + 255 * scale);
+        }
+    }
+
+    @Override
+    public void load(int block, int head, MemorySegment tiles, long keyTile, long valueTile) {
+        BlockStore refinement = low;
+        if (refinement == null) {
+            kernels.unpackKeys(keys.segment(block), keysAt(block, head), 4, true, headSize, tiles, keyTile);
+            kernels.unpackValues(values.segment(block), valuesAt(block, head), 4, true, headSize, tiles, valueTile);
+            return;
+        }
+        MemorySegment records = refinement.segment(block);
+        long record = recordsAt(refinement, block, head);
+        kernels.joinKeys(
+                keys.segment(block), keysAt(block, head), records, record, recordBytes, headSize, tiles, keyTile);
+        kernels.joinValues(
+                values.segment(block),
+                valuesAt(block, head),
+                records,
+                record + recordValue,
+                recordBytes,
+                headSize,
+                tiles,
+                valueTile);
+    }
+
+    /** In 8 bits while the low nibbles are there, in 4 bits once they are dropped. */
+    @Override
+    public void attend(int head, int from, int to, MemorySegment q, long qOffset, DecodeScratch work) {
+        for (int block = from; block < to; block++) {
+            if (low == null) {
+                score(block, head, null, 0, q, qOffset, work.rows, work.memory, work.scores);
+                work.softmax(BlockLayout.BLOCK);
+                accumulateCoarse(block, head, work.memory, work.scores, work);
+            } else {
+                load(block, head, work.memory, work.keys, work.values);
+                work.attendTiles(work.memory, work.keys, work.values, BlockLayout.BLOCK, q, qOffset);
+            }
+        }
+    }
+
+    @Override
+    public void score(
+            int block,
+            int head,
+            int @Nullable [] channels,
+            int channelCount,
+            MemorySegment q,
+            long qOffset,
+            int rows,
+            MemorySegment scores,
+            long scoresOffset) {
+        kernels.packedScores(
+                keys.segment(block),
+                keysAt(block, head),
+                4,
+                true,
+                headSize,
+                channels,
+                channelCount,
+                q,
+                qOffset,
+                (long) headSize * Float.BYTES,
+                rows,
+                scores,
+                scoresOffset);
+    }
+
+    @Override
+    public void accumulateCoarse(int block, int head, MemorySegment weights, long weightsOffset, DecodeScratch work) {
+        kernels.packedAccumulate(
+                values.segment(block),
+                valuesAt(block, head),
+                4,
+                true,
+                headSize,
+                weights,
+                weightsOffset,
+                work.rows,
+                BlockLayout.BLOCK,
+                work.memory,
+                work.acc);
+    }
+
+    @Override
+    public void gather(int token, int head, MemorySegment tiles, long keyTile, long valueTile, int column) {
+        int block = token / BlockLayout.BLOCK;
+        int inBlock = token % BlockLayout.BLOCK;
+        BlockStore refinement = low;
+        MemorySegment records = refinement == null ? middle : refinement.segment(block);
+        long record = refinement == null ? 0 : recordsAt(refinement, block, head) + (long) inBlock * recordBytes;
+        kernels.gatherKey(
+                keys.segment(block), keysAt(block, head), inBlock, records, record, headSize, tiles, keyTile, column);
+        kernels.gatherValue(
+                values.segment(block),
+                valuesAt(block, head),
+                inBlock,
+                records,
+                record + recordValue,
+                headSize,
+                tiles,
+                valueTile,
+                column);
+    }
+
+    @Override
+    public float[] keyMagnitude(int head) {
+        return ranges.magnitude(head);
+    }
+
+    @Override
+    public float[] keyRange(int head) {
+        return ranges.range(head);
+    }
+
+    /** Gives up the refinement: from now on the store is a 4-bit quantization. */
+    void dropLow() {
+        if (low != null) {
+            low.close();
+            low = null;
+        }
+    }
+
+    /** Moves the high nibbles of the values to the offload tier, for layers that read values of dominant tokens only. */
+    void offloadValues(Supplier<BlockStore.Source> offload) {
+        BlockStore target = new BlockStore((long) kvHeads * valueBytes, offload.get());
+        try {
+            for (int block = 0; block < values.size(); block++) {
+                int entry = target.add();
+                MemorySegment.copy(
+                        values.segment(block),
+                        values.offset(block),
+                        target.segment(entry),
+                        target.offset(entry),
+                        (long) kvHeads * valueBytes);
+            }
+        } catch (RuntimeException | Error e) {
+            target.close();
+            throw e;
+        }
+        values.close();
+        values = target;
+    }
+
+    @Override
+    public void truncate(int blocks) {
+        keys.truncate(blocks);
+        values.truncate(blocks);
+        if (low != null) {
+            low.truncate(blocks);
+        }
+    }
+
+    @Override
+    public long residentBytes() {
+        return keys.bytes() + (values.resident() ? values.bytes() : 0);
+    }
+
+    @Override
+    public long offloadedBytes() {
+        return (values.resident() ? 0 : values.bytes()) + (low == null ? 0 : low.bytes());
+    }
+
+    @Override
+    public void close() {
+        keys.close();
+        values.close();
+        if (low != null) {
+            low.close();
+        }
+    }
+}

@@ -1,0 +1,8 @@
+/**
+ * The hybrid KV cache: where keys and values lie, which kind a layer is, and the attention over each kind. Entered through
+ * {@link io.github.tailorkv.cache.HybridCacheProvider} only.
+ */
+@NullMarked
+package io.github.tailorkv.cache;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,0 +1,113 @@
+package io.github.tailorkv.cache;
+
+import io.github.tailorkv.config.Settings;
+import io.github.tailorkv.kernels.AttentionShape;
+import io.github.tailorkv.spi.LayerStatistics;
+import io.github.tailorkv.spi.ModelCache;
+import io.github.tailorkv.spi.ModelShape;
+import io.github.tailorkv.spi.SessionCache;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.Optional;
+import java.util.Properties;
+import java.util.Random;
+import java.util.function.IntFunction;
+
+/** Feeds one layer of a real session and a {@link NaiveSession} with the same tokens. */
+final class SessionDriver implements AutoCloseable {
+
+    final AttentionShape shape;
+    final NaiveSession naive;
+    final ModelCache model;
+    final SessionCache session;
+    final Random random;
+
+    SessionDriver(AttentionShape shape, Settings settings, long seed) {
+        this.shape = shape;
+        naive = new NaiveSession(shape);
+        model = new HybridCacheProvider()
+                .open(new ModelShape("test", 1, shape, 1 << 20, false, 2, Optional.empty()), settings);
+        session = model.newSession();
+        random = new Random(seed);
+    }
+
+    /** Settings from words such as {@code policy=retrieve}. */
+    static Settings settings(String... words) {
+        Properties properties = new Properties();
+        properties.setProperty("tailorkv.enabled", "true");
+        for (String word : words) {
+            int equals = word.indexOf('=');
+            properties.setProperty("tailorkv." + word.substring(0, equals), word.substring(equals + 1));
+        }
+        return Settings.from(properties);
+    }
+
+    float[] randomKey() {
+        return randomVector(shape.kvHeads() * shape.headSize(), 1);
+    }
+
+    float[] randomQuery(double size) {
+        return randomVector(shape.heads() * shape.headSize(), size);
+    }
+
+    float[] randomVector(int length, double size) {
+        float[] vector = new float[length];
+        for (int i = 0; i < length; i++) {
+            vector[i] = (float) (random.nextGaussian() * size);
+        }
+        return vector;
+    }
+
+    /** Appends random tokens and returns the largest difference from the naive output, over all of them. */
+    double append(int n, double querySize) {
+        return append(n, i -> randomQuery(querySize), i -> randomKey(), i -> randomKey());
+    }
+
+    double append(int n, IntFunction<float[]> query, IntFunction<float[]> key, IntFunction<float[]> value) {
+        int start = session.length();
+        naive.truncate(start);
+        int headSize = shape.headSize();
+        try (Arena arena = Arena.ofShared()) {
+            MemorySegment q = arena.allocate(4L * n * shape.heads() * headSize, 64);
+            MemorySegment k = arena.allocate(4L * n * shape.kvHeads() * headSize, 64);
+            MemorySegment v = arena.allocate(4L * n * shape.kvHeads() * headSize, 64);
+            MemorySegment out = arena.allocate(q.byteSize(), 64);
+            float[][] queries = new float[n][];
+            for (int i = 0; i < n; i++) {
+                queries[i] = query.apply(i);
+                float[] oneKey = key.apply(i);
+                float[] oneValue = value.apply(i);
+                put(queries[i], q, i);
+                put(oneKey, k, i);
+                put(oneValue, v, i);
+                naive.append(oneKey, oneValue);
+            }
+            session.attend(0, start, n, q, k, v, out);
+            double worst = 0;
+            for (int i = 0; i < n; i++) {
+                double[] expected = naive.attend(queries[i], start + i);
+                for (int c = 0; c < expected.length; c++) {
+                    float actual = out.getAtIndex(ValueLayout.JAVA_FLOAT, (long) i * expected.length + c);
+                    double difference = Math.abs(actual - expected[c]);
+                    worst = Double.isNaN(difference) ? Double.POSITIVE_INFINITY : Math.max(worst, difference);
+                }
+            }
+            return worst;
+        }
+    }
+
+    private static void put(float[] vector, MemorySegment target, int row) {
+        MemorySegment.copy(vector, 0, target, ValueLayout.JAVA_FLOAT, 4L * row * vector.length, vector.length);
+    }
+
+    LayerStatistics statistics() {
+        return session.statistics().getFirst();
+    }
+
+    @Override
+    public void close() {
+        session.close();
+        model.close();
+    }
+}
