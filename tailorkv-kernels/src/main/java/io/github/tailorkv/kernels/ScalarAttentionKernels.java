@@ -90,7 +90,7 @@ public final class ScalarAttentionKernels implements AttentionKernels {
             float maximum = state.get(F32, at(stateOffset, 2 * r));
             float newMaximum = Math.max(maximum, max(s, scores, visible));
             float shift = finite(newMaximum);
-            float correction = exp(maximum - shift);
+            float correction = newMaximum == maximum ? 1 : exp(maximum - shift);
             float sum = correction * state.get(F32, at(stateOffset, 2 * r + 1));
             for (int t = 0; t < BLOCK; t++) {
                 float weight = t < visible ? exp(s.get(F32, at(scores, t)) - shift) : 0;
@@ -253,7 +253,8 @@ public final class ScalarAttentionKernels implements AttentionKernels {
 
     /** Half-precision zero point of a group with this minimum, {@code +Infinity} where it has no number. */
     static float zeroPoint(float minimum) {
-        return minimum == Float.POSITIVE_INFINITY ? 0 : Float.float16ToFloat(Float16.floor(minimum));
+        // + 0 turns -0 into 0: which of the two is the minimum would depend on the order of elements.
+        return minimum == Float.POSITIVE_INFINITY ? 0 : Float.float16ToFloat(Float16.floor(minimum)) + 0f;
     }
 
     private static float scale(MemorySegment x, long offset, int count, float zero, int bits) {

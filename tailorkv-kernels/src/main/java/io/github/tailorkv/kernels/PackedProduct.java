@@ -1,0 +1,405 @@
+package io.github.tailorkv.kernels;
+
+import static io.github.tailorkv.kernels.BlockLayout.GROUP;
+import static io.github.tailorkv.kernels.BlockLayout.HALF;
+import static io.github.tailorkv.kernels.BlockLayout.UNIT;
+import static io.github.tailorkv.kernels.Lanes.B;
+import static io.github.tailorkv.kernels.Lanes.F;
+import static io.github.tailorkv.kernels.Lanes.I;
+import static io.github.tailorkv.kernels.Lanes.L;
+import static io.github.tailorkv.kernels.Lanes.ORDER;
+import static io.github.tailorkv.kernels.NativeMemory.ALL;
+import static java.lang.foreign.ValueLayout.JAVA_LONG_UNALIGNED;
+import static jdk.incubator.vector.FloatVector.fromMemorySegment;
+import static jdk.incubator.vector.VectorOperators.I2F;
+import static jdk.incubator.vector.VectorOperators.LSHR;
+import static jdk.incubator.vector.VectorOperators.ZERO_EXTEND_B2I;
+
+import java.lang.foreign.ValueLayout;
+
+import org.jspecify.annotations.Nullable;
+
+import jdk.incubator.vector.ByteVector;
+import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.IntVector;
+import jdk.incubator.vector.VectorMask;
+import jdk.incubator.vector.VectorOperators;
+
+/**
+ * The matrix product of {@link TileProduct} with a packed B: scores from packed keys (a row of B is a channel) and
+ * outputs from packed values (a row is a token).
+ *
+ * <p>An element of B is {@code zero + scale * code}, where scale and zero belong to the row and to a group of 64 columns,
+ * so {@code sum_i a_i b_ij = sum_i (a_i scale_i) code_ij + sum_i a_i zero_i}: A is multiplied by the scales once for a
+ * group (into scratch memory), the inner loop sees bare codes, and the second sum is a single number for the whole group.
+ *
+ * <p>Codes stay packed until they are in registers. A <em>stripe</em> is L bytes of a unit, in all rows: widened once to L
+ * lanes, it yields the codes of L neighbouring columns for each shift. With four bits two sums a row of A run side by
+ * side; that is the case that decoding lives on, so it has code of its own. Codes of one bit are lane masks. Time is
+ * spent on widening, shifting and converting, hence rows of A share it, up to four.
+ */
+final class PackedProduct {
+
+    /** Rows of A that are prepared together. */
+    private static final int ROWS = 8;
+
+    private PackedProduct() {}
+
+    /** Memory of one thread for numbers derived from scales and zero points. */
+    private static final class Scratch {
+        private static final ThreadLocal<Scratch> OF_THREAD = ThreadLocal.withInitial(Scratch::new);
+
+        /** A times scale, {@code [ROWS][depth]}. */
+        private float[] a = new float[ROWS * 256];
+        /** Scales, then zero points of the rows in use. */
+        private float[] parameters = new float[2 * 256];
+        private int[] all = {};
+        private final float[] bias = new float[ROWS];
+
+        private static Scratch of(int depth) {
+            Scratch scratch = OF_THREAD.get();
+            if (scratch.all.length < depth) {
+                scratch.grow(depth);
+            }
+            return scratch;
+        }
+
+        private void grow(int depth) {
+            a = new float[ROWS * depth];
+            parameters = new float[2 * depth];
+            all = new int[depth];
+            for (int i = 0; i < depth; i++) {
+                all[i] = i;
+            }
+        }
+    }
+
+    /**
+     * {@code C += A B}, strides in bytes.
+     *
+     * @param depth rows of B that take part: those listed in {@code list}, or the first ones if it is null
+     * @param scales f16 scale of row i and column group g at {@code i * groups + g}; zero points likewise
+     * @param columns a multiple of 16
+     */
+    static void multiply(
+            long a, long aStride, int rows, int depth, int @Nullable [] list,
+            long codes, int rowBytes, int bits, boolean refined, long scales, long zeros, int groups, int columns,
+            long c, long cStride) {
+        Scratch scratch = Scratch.of(depth);
+        int[] taken = list == null ? scratch.all : list;
+        int groupBytes = GROUP * bits / 8;
+        for (int g = 0; g < groups; g++) {
+            loadParameters(scratch, depth, taken, list == null, scales + (long) g * HALF, zeros + (long) g * HALF,
+                    groups,
+                    refined);
+            for (int r = 0; r < rows; r += ROWS) {
+                int count = Math.min(ROWS, rows - r);
+                fold(scratch, a + r * aStride, aStride, count, depth, taken, list == null);
+                multiplyGroup(scratch, count, depth, taken, codes + (long) g * groupBytes, rowBytes, bits,
+                        Math.min(GROUP, columns - g * GROUP), c + r * cStride + (long) g * GROUP * Float.BYTES,
+                        cStride);
+            }
+        }
+    }
+
+    private static void loadParameters(
+            Scratch scratch, int depth, int[] taken, boolean contiguous, long scales, long zeros, int groups,
+            boolean refined) {
+        float[] parameters = scratch.parameters;
+        int i = 0;
+        if (contiguous && groups == 1) {
+            for (; i + L <= depth; i += L) {
+                Lanes.halves(Lanes.shorts(scales + (long) i * HALF)).intoArray(parameters, i);
+                Lanes.halves(Lanes.shorts(zeros + (long) i * HALF)).intoArray(parameters, depth + i);
+            }
+        }
+        for (; i < depth; i++) {
+            long at = (long) taken[i] * groups * HALF;
+            parameters[i] = Lanes.half(scales + at);
+            parameters[depth + i] = Lanes.half(zeros + at);
+        }
+        if (refined) {
+            for (i = 0; i < depth; i++) {
+                parameters[depth + i] += 7.5f * parameters[i];
+                parameters[i] *= 16;
+            }
+        }
+    }
+
+    /** Multiplies A by the scales; sums its products with the zero points. */
+    private static void fold(
+            Scratch scratch, long a, long aStride, int rows, int depth, int[] taken, boolean contiguous) {
+        float[] parameters = scratch.parameters;
+        for (int r = 0; r < rows; r++) {
+            long row = a + r * aStride;
+            int first = r * depth;
+            float bias = 0;
+            int i = 0;
+            if (contiguous) {
+                FloatVector sum = FloatVector.zero(F);
+                for (; i + L <= depth; i += L) {
+                    FloatVector x = fromMemorySegment(F, ALL, row + i * 4L, ORDER);
+                    x.mul(FloatVector.fromArray(F, parameters, i)).intoArray(scratch.a, first + i);
+                    sum = x.fma(FloatVector.fromArray(F, parameters, depth + i), sum);
+                }
+                bias = sum.reduceLanes(VectorOperators.ADD);
+            }
+            for (; i < depth; i++) {
+                float x = ALL.get(ValueLayout.JAVA_FLOAT_UNALIGNED, row + taken[i] * 4L);
+                scratch.a[first + i] = x * parameters[i];
+                bias += x * parameters[depth + i];
+            }
+            scratch.bias[r] = bias;
+        }
+    }
+
+    private static void multiplyGroup(
+            Scratch scratch, int rows, int depth, int[] taken, long codes, int rowBytes, int bits, int columns,
+            long c, long cStride) {
+        for (int r = 0; r < rows;) {
+            int count = rows - r >= 4 ? 4 : rows - r >= 2 ? 2 : 1;
+            if (bits == 4) {
+                nibbles(scratch, r, count, depth, taken, codes, rowBytes, columns, c + r * cStride, cStride);
+            } else {
+                for (int column = 0; column < columns; column += L) {
+                    stripe(scratch, r, count, depth, taken, codes, rowBytes, bits, column,
+                            c + r * cStride + column * 4L, cStride);
+                }
+            }
+            r += count;
+        }
+    }
+
+    private static void nibbles(
+            Scratch scratch, int r, int rows, int depth, int[] taken, long codes, int rowBytes, int columns,
+            long c, long cStride) {
+        for (int unit = 0; 2 * UNIT * unit < columns; unit++) {
+            boolean both = columns - 2 * UNIT * unit > UNIT;
+            for (int part = 0; part < UNIT; part += L) {
+                long stripe = codes + (long) unit * UNIT + part;
+                long target = c + (2 * UNIT * unit + part) * 4L;
+                if (rows == 4) {
+                    fourRowsOfNibbles(scratch, r, depth, taken, stripe, rowBytes, target, cStride, both);
+                } else if (rows == 2) {
+                    twoRowsOfNibbles(scratch, r, depth, taken, stripe, rowBytes, target, cStride, both);
+                } else {
+                    oneRowOfNibbles(scratch, r, depth, taken, stripe, rowBytes, target, both);
+                }
+            }
+        }
+    }
+
+    private static void stripe(
+            Scratch scratch, int r, int rows, int depth, int[] taken, long codes, int rowBytes, int bits, int column,
+            long c, long cStride) {
+        if (bits == 1) {
+            if (rows == 4) {
+                fourRowsOfBits(scratch, r, depth, taken, codes, rowBytes, column, c, cStride);
+            } else {
+                oneRowOfBits(scratch, r, depth, taken, codes, rowBytes, column, c);
+                if (rows == 2) {
+                    oneRowOfBits(scratch, r + 1, depth, taken, codes, rowBytes, column, c + cStride);
+                }
+            }
+            return;
+        }
+        long stripe = codes + BlockLayout.codeByte(bits, column);
+        int shift = BlockLayout.codeShift(bits, column);
+        if (rows == 4) {
+            fourRowsOfCodes(scratch, r, depth, taken, stripe, rowBytes, shift, bits, c, cStride);
+        } else {
+            oneRowOfCodes(scratch, r, depth, taken, stripe, rowBytes, shift, bits, c);
+            if (rows == 2) {
+                oneRowOfCodes(scratch, r + 1, depth, taken, stripe, rowBytes, shift, bits, c + cStride);
+            }
+        }
+    }
+
+    private static void fourRowsOfNibbles(
+            Scratch scratch, int r, int depth, int[] taken, long stripe, int rowBytes, long c, long cStride,
+            boolean both) {
+        float[] a = scratch.a;
+        int a0 = r * depth;
+        int a1 = a0 + depth;
+        int a2 = a1 + depth;
+        int a3 = a2 + depth;
+        FloatVector low0 = FloatVector.broadcast(F, scratch.bias[r]);
+        FloatVector high0 = low0;
+        FloatVector low1 = FloatVector.broadcast(F, scratch.bias[r + 1]);
+        FloatVector high1 = low1;
+        FloatVector low2 = FloatVector.broadcast(F, scratch.bias[r + 2]);
+        FloatVector high2 = low2;
+        FloatVector low3 = FloatVector.broadcast(F, scratch.bias[r + 3]);
+        FloatVector high3 = low3;
+        for (int i = 0; i < depth; i++) {
+            IntVector bytes = (IntVector) ByteVector
+                    .fromMemorySegment(B, ALL, stripe + (long) taken[i] * rowBytes, ORDER)
+                    .convertShape(ZERO_EXTEND_B2I, I, 0);
+            FloatVector low = (FloatVector) bytes.and(15).convert(I2F, 0);
+            FloatVector high = (FloatVector) bytes.lanewise(LSHR, 4).convert(I2F, 0);
+            FloatVector x = FloatVector.broadcast(F, a[a0 + i]);
+            low0 = low.fma(x, low0);
+            high0 = high.fma(x, high0);
+            x = FloatVector.broadcast(F, a[a1 + i]);
+            low1 = low.fma(x, low1);
+            high1 = high.fma(x, high1);
+            x = FloatVector.broadcast(F, a[a2 + i]);
+            low2 = low.fma(x, low2);
+            high2 = high.fma(x, high2);
+            x = FloatVector.broadcast(F, a[a3 + i]);
+            low3 = low.fma(x, low3);
+            high3 = high.fma(x, high3);
+        }
+        low0.add(fromMemorySegment(F, ALL, c, ORDER)).intoMemorySegment(ALL, c, ORDER);
+        low1.add(fromMemorySegment(F, ALL, c + cStride, ORDER)).intoMemorySegment(ALL, c + cStride, ORDER);
+        low2.add(fromMemorySegment(F, ALL, c + 2 * cStride, ORDER)).intoMemorySegment(ALL, c + 2 * cStride, ORDER);
+        low3.add(fromMemorySegment(F, ALL, c + 3 * cStride, ORDER)).intoMemorySegment(ALL, c + 3 * cStride, ORDER);
+        if (both) {
+            high0.add(fromMemorySegment(F, ALL, c + UNIT * 4L, ORDER)).intoMemorySegment(ALL, c + UNIT * 4L, ORDER);
+            high1.add(fromMemorySegment(F, ALL, c + cStride + UNIT * 4L, ORDER)).intoMemorySegment(ALL,
+                    c + cStride + UNIT * 4L, ORDER);
+            high2.add(fromMemorySegment(F, ALL, c + 2 * cStride + UNIT * 4L, ORDER)).intoMemorySegment(ALL,
+                    c + 2 * cStride + UNIT * 4L, ORDER);
+            high3.add(fromMemorySegment(F, ALL, c + 3 * cStride + UNIT * 4L, ORDER)).intoMemorySegment(ALL,
+                    c + 3 * cStride + UNIT * 4L, ORDER);
+        }
+    }
+
+    private static void twoRowsOfNibbles(
+            Scratch scratch, int r, int depth, int[] taken, long stripe, int rowBytes, long c, long cStride,
+            boolean both) {
+        float[] a = scratch.a;
+        int a0 = r * depth;
+        int a1 = a0 + depth;
+        FloatVector low0 = FloatVector.broadcast(F, scratch.bias[r]);
+        FloatVector high0 = low0;
+        FloatVector low1 = FloatVector.broadcast(F, scratch.bias[r + 1]);
+        FloatVector high1 = low1;
+        for (int i = 0; i < depth; i++) {
+            IntVector bytes = (IntVector) ByteVector
+                    .fromMemorySegment(B, ALL, stripe + (long) taken[i] * rowBytes, ORDER)
+                    .convertShape(ZERO_EXTEND_B2I, I, 0);
+            FloatVector low = (FloatVector) bytes.and(15).convert(I2F, 0);
+            FloatVector high = (FloatVector) bytes.lanewise(LSHR, 4).convert(I2F, 0);
+            FloatVector x = FloatVector.broadcast(F, a[a0 + i]);
+            low0 = low.fma(x, low0);
+            high0 = high.fma(x, high0);
+            x = FloatVector.broadcast(F, a[a1 + i]);
+            low1 = low.fma(x, low1);
+            high1 = high.fma(x, high1);
+        }
+        low0.add(fromMemorySegment(F, ALL, c, ORDER)).intoMemorySegment(ALL, c, ORDER);
+        low1.add(fromMemorySegment(F, ALL, c + cStride, ORDER)).intoMemorySegment(ALL, c + cStride, ORDER);
+        if (both) {
+            high0.add(fromMemorySegment(F, ALL, c + UNIT * 4L, ORDER)).intoMemorySegment(ALL, c + UNIT * 4L, ORDER);
+            high1.add(fromMemorySegment(F, ALL, c + cStride + UNIT * 4L, ORDER)).intoMemorySegment(ALL,
+                    c + cStride + UNIT * 4L, ORDER);
+        }
+    }
+
+    private static void oneRowOfNibbles(
+            Scratch scratch, int r, int depth, int[] taken, long stripe, int rowBytes, long c, boolean both) {
+        float[] a = scratch.a;
+        int a0 = r * depth;
+        FloatVector low0 = FloatVector.broadcast(F, scratch.bias[r]);
+        FloatVector high0 = low0;
+        for (int i = 0; i < depth; i++) {
+            IntVector bytes = (IntVector) ByteVector
+                    .fromMemorySegment(B, ALL, stripe + (long) taken[i] * rowBytes, ORDER)
+                    .convertShape(ZERO_EXTEND_B2I, I, 0);
+            FloatVector low = (FloatVector) bytes.and(15).convert(I2F, 0);
+            FloatVector high = (FloatVector) bytes.lanewise(LSHR, 4).convert(I2F, 0);
+            FloatVector x = FloatVector.broadcast(F, a[a0 + i]);
+            low0 = low.fma(x, low0);
+            high0 = high.fma(x, high0);
+        }
+        low0.add(fromMemorySegment(F, ALL, c, ORDER)).intoMemorySegment(ALL, c, ORDER);
+        if (both) {
+            high0.add(fromMemorySegment(F, ALL, c + UNIT * 4L, ORDER)).intoMemorySegment(ALL, c + UNIT * 4L, ORDER);
+        }
+    }
+
+    private static void fourRowsOfCodes(
+            Scratch scratch, int r, int depth, int[] taken, long stripe, int rowBytes, int shift, int bits, long c,
+            long cStride) {
+        float[] a = scratch.a;
+        int a0 = r * depth;
+        int a1 = a0 + depth;
+        int a2 = a1 + depth;
+        int a3 = a2 + depth;
+        FloatVector sum0 = FloatVector.broadcast(F, scratch.bias[r]);
+        FloatVector sum1 = FloatVector.broadcast(F, scratch.bias[r + 1]);
+        FloatVector sum2 = FloatVector.broadcast(F, scratch.bias[r + 2]);
+        FloatVector sum3 = FloatVector.broadcast(F, scratch.bias[r + 3]);
+        int mask = BlockLayout.maxCode(bits);
+        for (int i = 0; i < depth; i++) {
+            IntVector bytes = (IntVector) ByteVector
+                    .fromMemorySegment(B, ALL, stripe + (long) taken[i] * rowBytes, ORDER)
+                    .convertShape(ZERO_EXTEND_B2I, I, 0);
+            FloatVector code = (FloatVector) bytes.lanewise(LSHR, shift).and(mask).convert(I2F, 0);
+            sum0 = code.fma(FloatVector.broadcast(F, a[a0 + i]), sum0);
+            sum1 = code.fma(FloatVector.broadcast(F, a[a1 + i]), sum1);
+            sum2 = code.fma(FloatVector.broadcast(F, a[a2 + i]), sum2);
+            sum3 = code.fma(FloatVector.broadcast(F, a[a3 + i]), sum3);
+        }
+        sum0.add(fromMemorySegment(F, ALL, c, ORDER)).intoMemorySegment(ALL, c, ORDER);
+        sum1.add(fromMemorySegment(F, ALL, c + cStride, ORDER)).intoMemorySegment(ALL, c + cStride, ORDER);
+        sum2.add(fromMemorySegment(F, ALL, c + 2 * cStride, ORDER)).intoMemorySegment(ALL, c + 2 * cStride, ORDER);
+        sum3.add(fromMemorySegment(F, ALL, c + 3 * cStride, ORDER)).intoMemorySegment(ALL, c + 3 * cStride, ORDER);
+    }
+
+    private static void oneRowOfCodes(
+            Scratch scratch, int r, int depth, int[] taken, long stripe, int rowBytes, int shift, int bits, long c) {
+        float[] a = scratch.a;
+        int a0 = r * depth;
+        FloatVector sum0 = FloatVector.broadcast(F, scratch.bias[r]);
+        int mask = BlockLayout.maxCode(bits);
+        for (int i = 0; i < depth; i++) {
+            IntVector bytes = (IntVector) ByteVector
+                    .fromMemorySegment(B, ALL, stripe + (long) taken[i] * rowBytes, ORDER)
+                    .convertShape(ZERO_EXTEND_B2I, I, 0);
+            FloatVector code = (FloatVector) bytes.lanewise(LSHR, shift).and(mask).convert(I2F, 0);
+            sum0 = code.fma(FloatVector.broadcast(F, a[a0 + i]), sum0);
+        }
+        sum0.add(fromMemorySegment(F, ALL, c, ORDER)).intoMemorySegment(ALL, c, ORDER);
+    }
+
+    private static void fourRowsOfBits(
+            Scratch scratch, int r, int depth, int[] taken, long codes, int rowBytes, int column, long c,
+            long cStride) {
+        float[] a = scratch.a;
+        int a0 = r * depth;
+        int a1 = a0 + depth;
+        int a2 = a1 + depth;
+        int a3 = a2 + depth;
+        FloatVector sum0 = FloatVector.broadcast(F, scratch.bias[r]);
+        FloatVector sum1 = FloatVector.broadcast(F, scratch.bias[r + 1]);
+        FloatVector sum2 = FloatVector.broadcast(F, scratch.bias[r + 2]);
+        FloatVector sum3 = FloatVector.broadcast(F, scratch.bias[r + 3]);
+        for (int i = 0; i < depth; i++) {
+            long bits = ALL.get(JAVA_LONG_UNALIGNED, codes + (long) taken[i] * rowBytes);
+            VectorMask<Float> set = VectorMask.fromLong(F, bits >>> column);
+            sum0 = sum0.add(FloatVector.broadcast(F, a[a0 + i]), set);
+            sum1 = sum1.add(FloatVector.broadcast(F, a[a1 + i]), set);
+            sum2 = sum2.add(FloatVector.broadcast(F, a[a2 + i]), set);
+            sum3 = sum3.add(FloatVector.broadcast(F, a[a3 + i]), set);
+        }
+        sum0.add(fromMemorySegment(F, ALL, c, ORDER)).intoMemorySegment(ALL, c, ORDER);
+        sum1.add(fromMemorySegment(F, ALL, c + cStride, ORDER)).intoMemorySegment(ALL, c + cStride, ORDER);
+        sum2.add(fromMemorySegment(F, ALL, c + 2 * cStride, ORDER)).intoMemorySegment(ALL, c + 2 * cStride, ORDER);
+        sum3.add(fromMemorySegment(F, ALL, c + 3 * cStride, ORDER)).intoMemorySegment(ALL, c + 3 * cStride, ORDER);
+    }
+
+    private static void oneRowOfBits(
+            Scratch scratch, int r, int depth, int[] taken, long codes, int rowBytes, int column, long c) {
+        float[] a = scratch.a;
+        int a0 = r * depth;
+        FloatVector sum0 = FloatVector.broadcast(F, scratch.bias[r]);
+        for (int i = 0; i < depth; i++) {
+            long bits = ALL.get(JAVA_LONG_UNALIGNED, codes + (long) taken[i] * rowBytes);
+            VectorMask<Float> set = VectorMask.fromLong(F, bits >>> column);
+            sum0 = sum0.add(FloatVector.broadcast(F, a[a0 + i]), set);
+        }
+        sum0.add(fromMemorySegment(F, ALL, c, ORDER)).intoMemorySegment(ALL, c, ORDER);
+    }
+}

@@ -1,0 +1,413 @@
+package io.github.tailorkv.kernels;
+
+import static io.github.tailorkv.kernels.BlockLayout.BLOCK;
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.Random;
+
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/**
+ * The vector kernels equal the scalar ones, operation by operation, with every operand against an unreadable page. What
+ * is stored as codes must be equal to the bit; the rest up to a rounding that grows with the length of the sum.
+ */
+class AttentionKernelsTest {
+
+    private static final ValueLayout.OfFloat F32 = ValueLayout.JAVA_FLOAT_UNALIGNED;
+    private static final int[] BITS = {1, 2, 4, 8};
+    private static final int[] ROWS = {1, 2, 3, 4, 5, 6, 7, 8, 9, 13};
+
+    private final AttentionKernels scalar = new ScalarAttentionKernels();
+    private final long seed = System.nanoTime();
+    private final Random random = new Random(seed);
+    private AttentionKernels vector;
+    private GuardedMemory memory;
+
+    @BeforeEach
+    void open() {
+        assumeTrue(GuardedMemory.isSupported(), "guard pages need Linux");
+        vector = KernelLadder.choose("panama");
+        memory = new GuardedMemory();
+        memory.placeLow(random.nextInt(4) == 0);
+    }
+
+    @AfterEach
+    void close() {
+        if (memory != null) {
+            memory.close();
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {16, 32, 48, 64, 80, 96, 112, 128, 256})
+    void scores(int headSize) {
+        MemorySegment k = gaussian(headSize * BLOCK);
+        for (int rows : ROWS) {
+            int stride = headSize + random.nextInt(3);
+            MemorySegment q = gaussian((rows - 1) * stride + headSize);
+            MemorySegment expected = gaussian(rows * BLOCK);
+            MemorySegment actual = gaussian(rows * BLOCK);
+            scalar.scores(k, 0, headSize, q, 0, stride * 4L, rows, expected, 0);
+            vector.scores(k, 0, headSize, q, 0, stride * 4L, rows, actual, 0);
+            assertClose(expected, actual, headSize, "rows " + rows);
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {16, 32, 48, 64, 80, 96, 112, 128, 256})
+    void accumulate(int headSize) {
+        for (int tokens = 0; tokens <= BLOCK; tokens++) {
+            int rows = ROWS[tokens % ROWS.length];
+            MemorySegment v = gaussian(tokens * headSize);
+            MemorySegment p = gaussian(rows * BLOCK);
+            MemorySegment expected = gaussian(rows * headSize);
+            MemorySegment actual = memory.copy(expected);
+            scalar.accumulate(v, 0, headSize, p, 0, rows, tokens, expected, 0);
+            vector.accumulate(v, 0, headSize, p, 0, rows, tokens, actual, 0);
+            assertClose(expected, actual, tokens, "rows " + rows + ", tokens " + tokens);
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {16, 32, 48, 64, 80, 96, 112, 128, 256})
+    void softmaxSteps(int headSize) {
+        for (int tokens = 0; tokens <= BLOCK; tokens += 1 + random.nextInt(3)) {
+            int rows = ROWS[random.nextInt(ROWS.length)];
+            int rowsPerToken = 1 + random.nextInt(4);
+            float softCap = random.nextBoolean() ? 0 : 2;
+            MemorySegment expectedState = emptyState(rows);
+            MemorySegment actualState = emptyState(rows);
+            MemorySegment expectedAcc = gaussian(rows * headSize);
+            MemorySegment actualAcc = memory.copy(expectedAcc);
+            for (int step = 0; step < 3; step++) {
+                int valid = step == 2 ? Integer.MAX_VALUE : random.nextInt(BLOCK + 8) - 8;
+                MemorySegment expected = gaussian(rows * BLOCK);
+                if (tokens > 5) {
+                    expected.setAtIndex(F32, 3, Float.NEGATIVE_INFINITY);
+                    expected.setAtIndex(F32, 4, -1e30f);
+                }
+                for (int i = tokens; i < rows * BLOCK; i += BLOCK) {
+                    expected.setAtIndex(F32, i, tokens == BLOCK ? 0 : Float.NaN);
+                }
+                MemorySegment actual = memory.copy(expected);
+                scalar.softmaxStep(expected, 0, rows, tokens, valid, rowsPerToken, 0.7f, softCap, expectedState, 0,
+                        expectedAcc, 0, headSize);
+                vector.softmaxStep(actual, 0, rows, tokens, valid, rowsPerToken, 0.7f, softCap, actualState, 0,
+                        actualAcc, 0, headSize);
+                String what = "rows " + rows + ", tokens " + tokens + ", valid " + valid + ", cap " + softCap;
+                assertClose(expected, actual, 4, what);
+                assertClose(expectedState, actualState, BLOCK, what);
+                assertClose(expectedAcc, actualAcc, 4, what);
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {16, 32, 48, 64, 80, 96, 112, 128, 256})
+    void mergeAndNormalize(int headSize) {
+        for (int rows : ROWS) {
+            MemorySegment otherState = positive(2 * rows);
+            MemorySegment otherAcc = gaussian(rows * headSize);
+            MemorySegment expectedState = positive(2 * rows);
+            expectedState.setAtIndex(F32, 0, Float.NEGATIVE_INFINITY);
+            expectedState.setAtIndex(F32, 1, 0);
+            if (rows > 1) {
+                otherState.setAtIndex(F32, 2, Float.NEGATIVE_INFINITY);
+                otherState.setAtIndex(F32, 3, 0);
+            }
+            if (rows > 2) {
+                otherState.setAtIndex(F32, 0, Float.NEGATIVE_INFINITY);
+                otherState.setAtIndex(F32, 1, 0);
+            }
+            MemorySegment actualState = memory.copy(expectedState);
+            MemorySegment expectedAcc = gaussian(rows * headSize);
+            MemorySegment actualAcc = memory.copy(expectedAcc);
+            scalar.merge(expectedState, 0, expectedAcc, 0, otherState, 0, otherAcc, 0, rows, headSize);
+            vector.merge(actualState, 0, actualAcc, 0, otherState, 0, otherAcc, 0, rows, headSize);
+            assertClose(expectedState, actualState, 4, "state, rows " + rows);
+            assertClose(expectedAcc, actualAcc, 4, "accumulator, rows " + rows);
+
+            int stride = headSize + 1;
+            MemorySegment expected = memory.floats(rows * stride - 1);
+            MemorySegment actual = memory.floats(rows * stride - 1);
+            scalar.normalize(expectedState, 0, expectedAcc, 0, rows, headSize, expected, 0, stride * 4L);
+            vector.normalize(expectedState, 0, expectedAcc, 0, rows, headSize, actual, 0, stride * 4L);
+            assertClose(expected, actual, 4, "result, rows " + rows);
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {16, 32, 48, 64, 80, 96, 112, 128, 256})
+    void packedScores(int headSize) {
+        for (int bits : BITS) {
+            MemorySegment block = memory.bytes(BlockLayout.packedKeyBytes(bits, headSize));
+            scalar.quantizeKeys(gaussian(headSize * BLOCK), 0, headSize, bits, block, 0);
+            for (int rows : ROWS) {
+                boolean refined = bits == 4 && rows % 2 == 0;
+                int stride = headSize + random.nextInt(3);
+                MemorySegment q = gaussian((rows - 1) * stride + headSize);
+                int[] channels = random.ints(headSize + 2, 0, headSize).toArray();
+                int[] counts = {-1, 0, 1, Math.min(16, headSize), headSize};
+                for (int count : counts) {
+                    int[] list = count < 0 ? null : channels;
+                    MemorySegment expected = gaussian(rows * BLOCK);
+                    MemorySegment actual = gaussian(rows * BLOCK);
+                    scalar.packedScores(block, 0, bits, refined, headSize, list, count, q, 0, stride * 4L, rows,
+                            expected, 0);
+                    vector.packedScores(block, 0, bits, refined, headSize, list, count, q, 0, stride * 4L, rows, actual,
+                            0);
+                    assertClose(expected, actual, headSize * 16,
+                            "bits " + bits + ", rows " + rows + ", channels " + count);
+                }
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {16, 32, 48, 64, 80, 96, 112, 128, 256})
+    void packedAccumulate(int headSize) {
+        for (int bits : BITS) {
+            MemorySegment block = memory.bytes(BlockLayout.packedValueBytes(bits, headSize));
+            scalar.quantizeValues(gaussian(headSize * BLOCK), 0, headSize, bits, block, 0);
+            for (int tokens = 0; tokens <= BLOCK; tokens++) {
+                int rows = ROWS[random.nextInt(ROWS.length)];
+                boolean refined = bits == 4 && tokens % 2 == 0;
+                MemorySegment p = gaussian(rows * BLOCK);
+                MemorySegment expected = gaussian(rows * headSize);
+                MemorySegment actual = memory.copy(expected);
+                scalar.packedAccumulate(block, 0, bits, refined, headSize, p, 0, rows, tokens, expected, 0);
+                vector.packedAccumulate(block, 0, bits, refined, headSize, p, 0, rows, tokens, actual, 0);
+                assertClose(expected, actual, tokens * 16, "bits " + bits + ", rows " + rows + ", tokens " + tokens);
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {16, 32, 48, 64, 80, 96, 112, 128, 256})
+    void quantizeAndUnpack(int headSize) {
+        for (int bits : BITS) {
+            MemorySegment tile = unruly(headSize * BLOCK);
+            boolean refined = bits == 4;
+
+            MemorySegment keys = noise(BlockLayout.packedKeyBytes(bits, headSize));
+            MemorySegment actualKeys = noise(BlockLayout.packedKeyBytes(bits, headSize));
+            scalar.quantizeKeys(tile, 0, headSize, bits, keys, 0);
+            vector.quantizeKeys(tile, 0, headSize, bits, actualKeys, 0);
+            assertSame(keys, actualKeys, "keys, bits " + bits);
+            MemorySegment expected = memory.floats(headSize * BLOCK);
+            MemorySegment actual = memory.floats(headSize * BLOCK);
+            scalar.unpackKeys(keys, 0, bits, refined, headSize, expected, 0);
+            vector.unpackKeys(keys, 0, bits, refined, headSize, actual, 0);
+            assertClose(expected, actual, 4, "keys, bits " + bits);
+
+            MemorySegment values = noise(BlockLayout.packedValueBytes(bits, headSize));
+            MemorySegment actualValues = noise(BlockLayout.packedValueBytes(bits, headSize));
+            scalar.quantizeValues(tile, 0, headSize, bits, values, 0);
+            vector.quantizeValues(tile, 0, headSize, bits, actualValues, 0);
+            assertSame(values, actualValues, "values, bits " + bits);
+            scalar.unpackValues(values, 0, bits, refined, headSize, expected, 0);
+            vector.unpackValues(values, 0, bits, refined, headSize, actual, 0);
+            assertClose(expected, actual, 4, "values, bits " + bits);
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {16, 32, 48, 64, 80, 96, 112, 128, 256})
+    void splitJoinAndGather(int headSize) {
+        MemorySegment tile = unruly(headSize * BLOCK);
+        int row = BlockLayout.rowBytes(4, headSize);
+        long stride = row + 3L;
+        MemorySegment lo = noise((BLOCK - 1) * stride + row);
+        MemorySegment actualLo = memory.copy(lo);
+        MemorySegment expected = gaussian(headSize * BLOCK);
+        MemorySegment actual = memory.copy(expected);
+
+        MemorySegment hi = noise(BlockLayout.packedKeyBytes(4, headSize));
+        MemorySegment actualHi = noise(hi.byteSize());
+        scalar.splitKeys(tile, 0, headSize, hi, 0, lo, 0, stride);
+        vector.splitKeys(tile, 0, headSize, actualHi, 0, actualLo, 0, stride);
+        assertSame(hi, actualHi, "high nibbles of keys");
+        assertSame(lo, actualLo, "low nibbles of keys");
+        for (int t = 0; t < BLOCK; t += 1 + random.nextInt(3)) {
+            MemorySegment record = memory.copy(lo.asSlice(t * stride, row));
+            int column = random.nextInt(BLOCK);
+            scalar.gatherKey(hi, 0, t, record, 0, headSize, expected, 0, column);
+            vector.gatherKey(hi, 0, t, record, 0, headSize, actual, 0, column);
+            assertClose(expected, actual, 4, "gathered keys");
+        }
+        scalar.joinKeys(hi, 0, lo, 0, stride, headSize, expected, 0);
+        vector.joinKeys(hi, 0, lo, 0, stride, headSize, actual, 0);
+        assertClose(expected, actual, 4, "joined keys");
+
+        hi = noise(BlockLayout.packedValueBytes(4, headSize));
+        actualHi = noise(hi.byteSize());
+        scalar.splitValues(tile, 0, headSize, hi, 0, lo, 0, stride);
+        vector.splitValues(tile, 0, headSize, actualHi, 0, actualLo, 0, stride);
+        assertSame(hi, actualHi, "high nibbles of values");
+        assertSame(lo, actualLo, "low nibbles of values");
+        for (int t = 0; t < BLOCK; t += 1 + random.nextInt(3)) {
+            MemorySegment record = memory.copy(lo.asSlice(t * stride, row));
+            int target = random.nextInt(BLOCK);
+            scalar.gatherValue(hi, 0, t, record, 0, headSize, expected, 0, target);
+            vector.gatherValue(hi, 0, t, record, 0, headSize, actual, 0, target);
+            assertClose(expected, actual, 4, "gathered values");
+        }
+        scalar.joinValues(hi, 0, lo, 0, stride, headSize, expected, 0);
+        vector.joinValues(hi, 0, lo, 0, stride, headSize, actual, 0);
+        assertClose(expected, actual, 4, "joined values");
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {0, 1, 7, 15, 16, 17, 31, 33, 63, 64, 65, 100, 1000})
+    void selection(int count) {
+        MemorySegment s = gaussian(count);
+        assertEquals(scalar.max(s, 0, count), vector.max(s, 0, count));
+        for (int room : new int[] {count + 3, count / 5 + 2, 1}) {
+            int[] expected = new int[room];
+            int[] actual = new int[room];
+            int start = Math.min(2, room);
+            int end = scalar.indicesAtLeast(s, 0, count, 0.3f, 5, expected, start);
+            assertEquals(end, vector.indicesAtLeast(s, 0, count, 0.3f, 5, actual, start), message("end"));
+            assertArrayEquals(expected, actual, message("indices"));
+        }
+        MemorySegment expected = gaussian(count);
+        MemorySegment actual = memory.copy(expected);
+        scalar.maxShifted(s, 0, count, 0.25f, expected, 0);
+        vector.maxShifted(s, 0, count, 0.25f, actual, 0);
+        assertSame(expected, actual, "maxShifted");
+
+        MemorySegment expectedState = emptyState(1);
+        MemorySegment actualState = emptyState(1);
+        for (int step = 0; step < 3; step++) {
+            scalar.logSumExpStep(s, 0, count, expectedState, 0);
+            vector.logSumExpStep(s, 0, count, actualState, 0);
+            assertClose(expectedState, actualState, count, "log-sum-exp");
+            scalar.scaleScores(s, 0, count, 1.25f, 0);
+        }
+        for (float softCap : new float[] {0, 1, 50}) {
+            expected = gaussian(count);
+            if (count > 3) {
+                expected.setAtIndex(F32, 1, Float.POSITIVE_INFINITY);
+                expected.setAtIndex(F32, 2, Float.NEGATIVE_INFINITY);
+                expected.setAtIndex(F32, 3, 0);
+            }
+            actual = memory.copy(expected);
+            scalar.scaleScores(expected, 0, count, 3, softCap);
+            vector.scaleScores(actual, 0, count, 3, softCap);
+            assertClose(expected, actual, 4, "scores, cap " + softCap);
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {0, 1, 7, 15, 16, 17, 31, 33, 64, 100, 1000})
+    void bfloat16(int count) {
+        MemorySegment x = unruly(count);
+        MemorySegment expected = memory.bytes(count * 2L);
+        MemorySegment actual = memory.bytes(count * 2L);
+        scalar.toBFloat16(x, 0, expected, 0, count);
+        vector.toBFloat16(x, 0, actual, 0, count);
+        assertSame(expected, actual, "to BF16");
+        MemorySegment back = memory.floats(count);
+        scalar.fromBFloat16(expected, 0, x, 0, count);
+        vector.fromBFloat16(expected, 0, back, 0, count);
+        assertSame(x, back, "from BF16");
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {16, 32, 48, 64, 80, 96, 112, 128, 256})
+    void rotate(int headSize) {
+        for (int heads : ROWS) {
+            MemorySegment expected = gaussian(heads * headSize);
+            MemorySegment actual = memory.copy(expected);
+            MemorySegment table = gaussian(headSize);
+            scalar.rotate(expected, 0, heads, headSize, table, 0);
+            vector.rotate(actual, 0, heads, headSize, table, 0);
+            assertClose(expected, actual, 4, "heads " + heads);
+        }
+    }
+
+    private MemorySegment gaussian(int count) {
+        MemorySegment x = memory.floats(count);
+        for (int i = 0; i < count; i++) {
+            x.setAtIndex(F32, i, (float) random.nextGaussian());
+        }
+        return x;
+    }
+
+    private MemorySegment positive(int count) {
+        MemorySegment x = memory.floats(count);
+        for (int i = 0; i < count; i++) {
+            x.setAtIndex(F32, i, 0.1f + random.nextFloat());
+        }
+        return x;
+    }
+
+    /** Of every magnitude, with outliers, zeros of both signs, constant stretches and things that are not numbers. */
+    private MemorySegment unruly(int count) {
+        MemorySegment x = gaussian(count);
+        float[] odd = {
+            0, -0f, Float.NaN, Float.POSITIVE_INFINITY, Float.NEGATIVE_INFINITY, 1e30f, -1e30f, 65504, -70000, 1e-8f,
+            Float.MIN_VALUE};
+        for (int first = 0; first < count; first += 64) {
+            int kind = random.nextInt(6);
+            float factor = (float) Math.exp(6 * random.nextGaussian());
+            for (int i = first; i < Math.min(count, first + 64); i++) {
+                float value = x.getAtIndex(F32, i) * factor;
+                if (kind == 0) {
+                    value = random.nextBoolean() ? value : odd[random.nextInt(odd.length)];
+                } else if (kind == 1) {
+                    value = odd[first / 64 % odd.length];
+                }
+                x.setAtIndex(F32, i, value);
+            }
+        }
+        return x;
+    }
+
+    private MemorySegment noise(long count) {
+        MemorySegment x = memory.bytes(count);
+        for (long i = 0; i < count; i++) {
+            x.set(ValueLayout.JAVA_BYTE, i, (byte) random.nextInt());
+        }
+        return x;
+    }
+
+    private MemorySegment emptyState(int rows) {
+        MemorySegment state = memory.floats(2 * rows);
+        for (int r = 0; r < rows; r++) {
+            state.setAtIndex(F32, 2L * r, Float.NEGATIVE_INFINITY);
+        }
+        return state;
+    }
+
+    private void assertSame(MemorySegment expected, MemorySegment actual, String what) {
+        assertEquals(-1, expected.mismatch(actual), message(what));
+    }
+
+    private void assertClose(MemorySegment expected, MemorySegment actual, int length, String what) {
+        double largest = 1;
+        for (long i = 0; i < expected.byteSize() / 4; i++) {
+            float x = Math.abs(expected.getAtIndex(F32, i));
+            largest = x < Float.MAX_VALUE ? Math.max(largest, x) : largest;
+        }
+        double tolerance = 5e-7 * largest * Math.sqrt(length + 1);
+        for (long i = 0; i < expected.byteSize() / 4; i++) {
+            float x = expected.getAtIndex(F32, i);
+            float y = actual.getAtIndex(F32, i);
+            if (Float.compare(x, y) != 0 && !(Math.abs(x - y) <= tolerance)) {
+                assertEquals(x, y, tolerance, message(what + ", element " + i));
+            }
+        }
+    }
+
+    private String message(String what) {
+        return what + " (seed " + seed + ")";
+    }
+}
