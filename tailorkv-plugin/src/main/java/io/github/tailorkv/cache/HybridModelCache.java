@@ -3,8 +3,9 @@ package io.github.tailorkv.cache;
 import io.github.tailorkv.config.LayerKind;
 import io.github.tailorkv.config.Policy;
 import io.github.tailorkv.config.Settings;
+import io.github.tailorkv.config.SettingsException;
 import io.github.tailorkv.kernels.AttentionKernels;
-import io.github.tailorkv.kernels.ScalarAttentionKernels;
+import io.github.tailorkv.kernels.KernelLadder;
 import io.github.tailorkv.spi.ModelCache;
 import io.github.tailorkv.spi.ModelShape;
 import io.github.tailorkv.spi.SessionCache;
@@ -12,6 +13,7 @@ import java.util.ArrayDeque;
 import java.util.Collections;
 import java.util.Deque;
 import java.util.HashMap;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import java.util.WeakHashMap;
@@ -30,10 +32,24 @@ final class HybridModelCache implements ModelCache {
     HybridModelCache(ModelShape shape, Settings settings) {
         this.shape = shape;
         this.settings = settings;
-        AttentionKernels kernels = new ScalarAttentionKernels();
+        AttentionKernels kernels = kernels(settings.backend());
         context = new LayerContext(
                 shape.attention(), settings, kernels, fixedKinds(shape, settings), shape.bfloat16());
         workers = new Workers(shape.threads());
+    }
+
+    private static AttentionKernels kernels(Settings.Backend backend) {
+        try {
+            return switch (backend) {
+                case AUTO -> KernelLadder.choose("auto");
+                case PANAMA -> KernelLadder.choose("panama");
+                case SCALAR -> KernelLadder.choose("scalar");
+                case CUDA -> throw new IllegalStateException("this build has no CUDA backend");
+            };
+        } catch (IllegalStateException e) {
+            throw new SettingsException("tailorkv.backend=" + backend.name().toLowerCase(Locale.ROOT)
+                    + " cannot be had: " + e.getMessage());
+        }
     }
 
     private static Map<Integer, LayerKind> fixedKinds(ModelShape shape, Settings settings) {

@@ -75,7 +75,7 @@ class HybridCacheTest {
         long seed = new Random().nextLong();
         Settings settings = SessionDriver.settings("policy=quantize", "bits=" + bits);
         try (SessionDriver driver = new SessionDriver(shape, settings, seed)) {
-            driver.append(300, 1.5);
+            driver.feed(300, 1.5);
             for (int i = 0; i < 70; i++) {
                 assertEquals(0, driver.append(1, 1.5), tolerance, () -> "seed " + seed);
             }
@@ -89,7 +89,7 @@ class HybridCacheTest {
         long seed = new Random().nextLong();
         Settings settings = SessionDriver.settings("policy=quantize", "bits=" + bits);
         try (SessionDriver driver = new SessionDriver(GQA, settings, seed)) {
-            driver.append(512, 1.0);
+            driver.feed(512, 1.0);
             // Attention is nearly flat, so the output is near the mean of the values whatever the bits.
             assertEquals(0, driver.append(1, 0.1), 0.3, () -> "seed " + seed);
         }
@@ -102,7 +102,7 @@ class HybridCacheTest {
         long seed = new Random().nextLong();
         Settings settings = SessionDriver.settings("policy=retrieve", "budget=4096");
         try (SessionDriver driver = new SessionDriver(shape, settings, seed)) {
-            driver.append(400, 1.5);
+            driver.feed(400, 1.5);
             for (int i = 0; i < 70; i++) {
                 assertEquals(0, driver.append(1, 1.5), EIGHT_BITS, () -> "seed " + seed);
             }
@@ -138,7 +138,7 @@ class HybridCacheTest {
             }
             for (int start = 0; start < 3000; start += 250) {
                 int first = start;
-                driver.append(
+                driver.feed(
                         250,
                         i -> driver.randomQuery(1),
                         i -> planted.contains(first + i) ? repeated(direction) : driver.randomKey(),
@@ -170,7 +170,7 @@ class HybridCacheTest {
         for (boolean flat : new boolean[] {true, false}) {
             try (SessionDriver driver = new SessionDriver(GQA, SessionDriver.settings("policy=online"), seed)) {
                 for (int i = 0; i < 8; i++) {
-                    driver.append(256, flat ? 0.01 : 8);
+                    driver.feed(256, flat ? 0.01 : 8);
                 }
                 driver.append(1, flat ? 0.01 : 8);
                 double preference = driver.statistics().densePreference();
@@ -187,7 +187,7 @@ class HybridCacheTest {
         try (SessionDriver driver = new SessionDriver(GQA, settings, seed)) {
             java.util.List<float[]> asked = new java.util.ArrayList<>();
             for (int i = 0; i < 5; i++) {
-                driver.append(
+                driver.feed(
                         256,
                         j -> {
                             asked.add(driver.randomQuery(2));
@@ -254,9 +254,9 @@ class HybridCacheTest {
     void generatedTokensAreSealedToo() {
         Settings settings = SessionDriver.settings("policy=retrieve", "budget=16");
         try (SessionDriver driver = new SessionDriver(shape(2, 1, 64), settings, 1)) {
-            driver.append(64, 1);
+            driver.feed(64, 1);
             for (int i = 0; i < 2000; i++) {
-                driver.append(1, 1);
+                driver.feed(1, 1);
             }
             long exactWindow = 3 * LayerCache.tileBytes(driver.shape);
             long f32 = 2L * 4 * 64 * 2064;
