@@ -1,0 +1,54 @@
+package io.github.tailorkv.jlama;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+
+/**
+ * The angles of the rotary position embedding, {@code float[positions][2][headSize / 2]}: the cosines of a position, then
+ * its sines. One table for all layers, heads and sessions of a model.
+ *
+ * <p>The values are Jlama's own, so that results agree to the last bit where they can. Jlama holds them as one small array
+ * for each position and pair, which takes nine times the memory, and reads them for head h at position p + 2h: the same
+ * scores, but the last positions of the context lie outside. Here every head reads row p.
+ */
+final class RotaryTable {
+    private final MemorySegment angles;
+    private final int half;
+
+    private RotaryTable(MemorySegment angles, int half) {
+        this.angles = angles;
+        this.half = half;
+    }
+
+    /** Copies Jlama's table of {@code (cosine, sine)}, element {@code position * headSize / 2 + pair}. */
+    static RotaryTable copyOf(float[][] frequencies, int headSize) {
+        int half = headSize / 2;
+        MemorySegment angles = Arena.ofAuto().allocate((long) frequencies.length * 2 * Float.BYTES, 64);
+        for (int row = 0; row < frequencies.length; row++) {
+            long at = 2L * half * (row / half) + row % half;
+            angles.setAtIndex(ValueLayout.JAVA_FLOAT, at, frequencies[row][0]);
+            angles.setAtIndex(ValueLayout.JAVA_FLOAT, at + half, frequencies[row][1]);
+        }
+        return new RotaryTable(angles, half);
+    }
+
+    /** Rotates the pairs {@code (i, i + headSize / 2)} of some heads of one token in place. */
+    void rotate(int position, MemorySegment rows, int firstHead, int heads) {
+        long cosines = 2L * half * Float.BYTES * position;
+        long sines = cosines + (long) half * Float.BYTES;
+        for (int head = firstHead; head < firstHead + heads; head++) {
+            long left = 2L * half * Float.BYTES * head;
+            long right = left + (long) half * Float.BYTES;
+            for (int i = 0; i < half; i++) {
+                long at = (long) i * Float.BYTES;
+                float cosine = angles.get(ValueLayout.JAVA_FLOAT, cosines + at);
+                float sine = angles.get(ValueLayout.JAVA_FLOAT, sines + at);
+                float x = rows.get(ValueLayout.JAVA_FLOAT, left + at);
+                float y = rows.get(ValueLayout.JAVA_FLOAT, right + at);
+                rows.set(ValueLayout.JAVA_FLOAT, left + at, x * cosine - y * sine);
+                rows.set(ValueLayout.JAVA_FLOAT, right + at, x * sine + y * cosine);
+            }
+        }
+    }
+}
