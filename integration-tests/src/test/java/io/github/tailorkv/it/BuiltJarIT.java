@@ -30,6 +30,7 @@ class BuiltJarIT {
         }
     }
 
+    /** The one class outside our packages has to stand in Jlama's, and no release of Jlama has one of that name. */
     @Test
     void holdsNoClassThatCouldClashWithTheApplication() throws IOException {
         try (JarFile jar = new JarFile(JAR.toFile())) {
@@ -37,7 +38,7 @@ class BuiltJarIT {
                     .map(JarEntry::getName)
                     .filter(name -> name.endsWith(".class") && !name.startsWith("io/github/tailorkv/"))
                     .toList();
-            assertEquals(List.of(), foreign);
+            assertEquals(List.of("com/github/tjake/jlama/tensor/OpenKvBuffer.class"), foreign);
         }
     }
 

@@ -107,9 +107,6 @@ public final class Installer {
         if (working != DType.F32 && working != DType.BF16) {
             return Optional.of("its working type is " + working + ", not F32 or BF16");
         }
-        if (config.headSize % 16 != 0) {
-            return Optional.of("its head size " + config.headSize + " is not a multiple of 16");
-        }
         boolean whole = context.attentionSegmentStart % config.headSize == 0
                 && context.attentionSegmentLength % config.headSize == 0
                 && context.kvSegmentStart % config.headSize == 0
