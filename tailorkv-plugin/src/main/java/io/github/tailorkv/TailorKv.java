@@ -1,7 +1,7 @@
 package io.github.tailorkv;
 
 import com.github.tjake.jlama.model.AbstractModel;
-import io.github.tailorkv.jlama.Installer;
+import io.github.tailorkv.boot.LoadHook;
 import java.util.UUID;
 
 /**
@@ -23,7 +23,7 @@ public final class TailorKv {
      * @throws io.github.tailorkv.config.SettingsException if a {@code tailorkv.*} property has a value that is not allowed
      */
     public static AbstractModel install(AbstractModel model) {
-        Installer.install(model);
+        LoadHook.loaded(model);
         return model;
     }
 
@@ -33,6 +33,6 @@ public final class TailorKv {
      * is generating is freed at the end of its turn.
      */
     public static void closeSession(AbstractModel model, UUID session) {
-        Installer.closeSession(model, session);
+        LoadHook.closeSession(model, session);
     }
 }

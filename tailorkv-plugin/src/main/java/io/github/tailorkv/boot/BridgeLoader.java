@@ -39,7 +39,7 @@ final class BridgeLoader extends ClassLoader {
 
     @Override
     protected Class<?> findClass(String name) throws ClassNotFoundException {
-        byte[] bytes = InstallerFinder.bytes(name);
+        byte[] bytes = InstallerLink.bytes(name);
         return defineClass(name, bytes, 0, bytes.length, LoadHook.class.getProtectionDomain());
     }
 }

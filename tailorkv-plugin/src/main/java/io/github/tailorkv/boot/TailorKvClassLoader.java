@@ -23,6 +23,9 @@ import org.jspecify.annotations.Nullable;
  * JDK's application loader, which has defined this very class, stays beside it, not above, and is asked for one thing:
  * {@code boot} and what it shares with the rest of us, for an agent and the woven call have to meet the same classes.
  *
+ * <p>With another class loader than its own the JVM does without its archive of application classes, and says so on
+ * standard output; {@code -Xlog:cds=error} silences that.
+ *
  * <p>An instance exists before the JVM is fully started, so the constructor does next to nothing; settings are read when
  * the first class of the application is asked for.
  */

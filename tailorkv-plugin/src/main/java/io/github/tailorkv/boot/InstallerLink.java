@@ -9,10 +9,11 @@ import java.lang.invoke.MethodType;
 import java.util.LinkedHashSet;
 import java.util.Objects;
 import java.util.Set;
+import java.util.UUID;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Finds the installer for one Jlama. The classes that name Jlama's types, the package {@code io.github.tailorkv.jlama},
+ * The installer for one Jlama, by method handles because its class may exist several times in a JVM. The classes that name Jlama's types, the package {@code io.github.tailorkv.jlama},
  * must be defined where those very types are seen, and that depends on the application:
  *
  * <ul>
@@ -26,19 +27,18 @@ import org.jspecify.annotations.Nullable;
  * <p>{@code OpenKvBuffer} widens a package-private constructor of Jlama, and package-private means same name <em>and</em>
  * same loader: it is always defined by Jlama's own loader, before anything refers to it.
  */
-final class InstallerFinder {
+record InstallerLink(MethodHandle install, MethodHandle closeSession) {
     private static final String INSTALLER = BridgeLoader.BRIDGED + "Installer";
     private static final String KV_BUFFER_CACHE = "com.github.tjake.jlama.tensor.KvBufferCache";
     private static final String OPEN_KV_BUFFER = "com.github.tjake.jlama.tensor.OpenKvBuffer";
 
-    private InstallerFinder() {}
-
     /**
-     * The installer's {@code void install(Object)}.
+     * Finds the installer, or defines it where it has to be.
      *
+     * @param abstractModel the class {@code AbstractModel} of that Jlama
      * @throws IllegalStateException if no class loader sees both Jlama and us; the message is for the user
      */
-    static MethodHandle find(Class<?> abstractModel) {
+    static InstallerLink to(Class<?> abstractModel) {
         ClassLoader jlama = abstractModel.getClassLoader();
         try {
             Class<?> openKvBuffer = openKvBuffer(jlama);
@@ -55,15 +55,23 @@ final class InstallerFinder {
                     }
                     System.getLogger("io.github.tailorkv").log(Level.DEBUG,
                             "Jlama in {0}, installer in {1}", jlama, installer.getClassLoader());
-                    return MethodHandles.publicLookup()
-                            .findStatic(installer, "install", MethodType.methodType(void.class, Object.class));
+                    return link(installer, abstractModel);
                 }
             }
         } catch (ReflectiveOperationException e) {
-            throw new IllegalStateException("TailorKV cannot be linked to Jlama in " + jlama, e);
+            throw new IllegalStateException("it cannot be linked to Jlama in " + jlama + " (" + e + ")", e);
         }
         throw new IllegalStateException("no class loader finds both Jlama (in " + jlama + ") and TailorKV (in "
                 + LoadHook.class.getClassLoader() + ")");
+    }
+
+    private static InstallerLink link(Class<?> installer, Class<?> abstractModel) throws ReflectiveOperationException {
+        MethodHandles.Lookup lookup = MethodHandles.publicLookup();
+        MethodHandle closeSession = lookup.findStatic(
+                installer, "closeSession", MethodType.methodType(void.class, abstractModel, UUID.class));
+        return new InstallerLink(
+                lookup.findStatic(installer, "install", MethodType.methodType(void.class, Object.class)),
+                closeSession.asType(MethodType.methodType(void.class, Object.class, UUID.class)));
     }
 
     private static Class<?> openKvBuffer(@Nullable ClassLoader jlama) throws ReflectiveOperationException {
