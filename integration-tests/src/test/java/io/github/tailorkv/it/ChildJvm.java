@@ -8,6 +8,8 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.time.Instant;
+import java.time.temporal.ChronoUnit;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -108,8 +110,15 @@ final class ChildJvm {
         return this;
     }
 
-    /** Runs a main class, or {@code "-jar"} and the jar as first argument. */
+    /** Runs a main class to its end; {@code "-jar"} with the jar as first argument does as well. */
     Ended run(String mainClass, Object... arguments) throws IOException, InterruptedException {
+        try (Running running = start(mainClass, arguments)) {
+            return running.await();
+        }
+    }
+
+    /** As {@link #run}, to talk to it meanwhile. */
+    Running start(String mainClass, Object... arguments) throws IOException {
         List<String> command = new ArrayList<>();
         command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
         command.addAll(options);
@@ -127,12 +136,32 @@ final class ChildJvm {
                 .redirectOutput(out.toFile())
                 .redirectError(err.toFile());
         builder.environment().keySet().removeAll(List.of("JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS", "CLASSPATH"));
-        Process process = builder.start();
-        try {
-            boolean ended = process.waitFor(limit.toMillis(), TimeUnit.MILLISECONDS);
-            Ended result = new Ended(ended ? process.exitValue() : -1, lines(out), lines(err));
-            return ended ? result : fail("not over after " + limit + ": " + command + "\n" + result);
-        } finally {
+        return new Running(builder.start(), out, err, Instant.now().plus(limit));
+    }
+
+    /** A JVM that may still run; closing it ends it. */
+    record Running(Process process, Path out, Path err, Instant deadline) implements AutoCloseable {
+        Ended await() throws IOException, InterruptedException {
+            boolean ended = process.waitFor(Instant.now().until(deadline, ChronoUnit.MILLIS), TimeUnit.MILLISECONDS);
+            return ended ? soFar(process.exitValue()) : fail("not over in time\n" + soFar(-1));
+        }
+
+        /** Waits for a line of standard output. */
+        void awaitOutput(String line) throws IOException, InterruptedException {
+            while (!lines(out).contains(line)) {
+                if (!process.isAlive() || Instant.now().isAfter(deadline)) {
+                    fail("no line \"" + line + "\"\n" + soFar(-1));
+                }
+                Thread.sleep(20);
+            }
+        }
+
+        private Ended soFar(int status) throws IOException {
+            return new Ended(status, lines(out), lines(err));
+        }
+
+        @Override
+        public void close() {
             process.destroyForcibly();
         }
     }

@@ -44,6 +44,15 @@ final class Jars {
         return write(folder.resolve("boot-app.jar"), manifest, entries);
     }
 
+    /** Somebody else's agent, see {@link com.example.agent.WitnessAgent}. */
+    static Path witnessAgent(Path folder) throws IOException {
+        Manifest manifest = new Manifest();
+        manifest.getMainAttributes().putValue("Premain-Class", "com.example.agent.WitnessAgent");
+        manifest.getMainAttributes().putValue("Agent-Class", "com.example.agent.WitnessAgent");
+        manifest.getMainAttributes().putValue("Can-Retransform-Classes", "true");
+        return write(folder.resolve("witness.jar"), manifest, classes("com.example.agent", ""));
+    }
+
     /** The files of a jar whose names pass, by name. */
     static Map<String, byte[]> entries(Path jar, Predicate<String> names) throws IOException {
         Map<String, byte[]> entries = new TreeMap<>();

@@ -1,0 +1,2 @@
+/** An application that names TailorKV in one line. */
+package com.example.installing;
