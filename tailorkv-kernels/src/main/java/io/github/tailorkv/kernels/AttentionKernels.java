@@ -153,6 +153,9 @@ public interface AttentionKernels {
     void gatherValue(MemorySegment hi, long hiOffset, int token, MemorySegment lo, long loOffset, int headSize,
             MemorySegment tile, long tileOffset, int row);
 
+    /** Writes the key of one token, {@code headSize} floats, into column {@code column} of an F32 key tile. */
+    void putKey(MemorySegment key, long keyOffset, int headSize, MemorySegment tile, long tileOffset, int column);
+
     /** Converts {@code count} F32 to BF16, round to nearest even. */
     void toBFloat16(MemorySegment source, long sourceOffset, MemorySegment target, long targetOffset, int count);
 
@@ -172,6 +175,18 @@ public interface AttentionKernels {
 
     /** {@code target[i] = max(target[i], s[i] - shift)}; combines the scores of a head group. */
     void maxShifted(MemorySegment s, long sOffset, int count, float shift, MemorySegment target, long targetOffset);
+
+    /**
+     * One rank a token from the scores of a head group: the logarithm of its largest share in any head,
+     * {@code rank[b][t] = max_r (s[b][r][t] - log sum exp of row r)}.
+     *
+     * @param s scores, scaled and capped, {@code float[blocks][rows][64]}
+     * @param rank {@code float[blocks][64]}
+     * @param blockMaxima receives the largest rank of each block
+     */
+    void rank(
+            MemorySegment s, long sOffset, int blocks, int rows,
+            MemorySegment rank, long rankOffset, float[] blockMaxima);
 
     /** Largest of {@code count} floats; {@code -Infinity} for none. */
     float max(MemorySegment s, long sOffset, int count);

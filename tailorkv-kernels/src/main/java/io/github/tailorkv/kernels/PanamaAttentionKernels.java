@@ -230,6 +230,13 @@ final class PanamaAttentionKernels implements AttentionKernels {
     }
 
     @Override
+    public void putKey(
+            MemorySegment key, long keyOffset, int headSize, MemorySegment tile, long tileOffset, int column) {
+        RowConversion.intoColumn(address(key, keyOffset, (long) headSize * FLOAT), headSize,
+                address(tile, tileOffset, keyTileBytes(headSize)) + (long) column * FLOAT, (long) BLOCK * FLOAT);
+    }
+
+    @Override
     public void toBFloat16(MemorySegment source, long sourceOffset, MemorySegment target, long targetOffset,
             int count) {
         RowConversion.toBFloat16(address(source, sourceOffset, (long) count * FLOAT),
@@ -258,6 +265,14 @@ final class PanamaAttentionKernels implements AttentionKernels {
             MemorySegment s, long sOffset, int count, float shift, MemorySegment target, long targetOffset) {
         ScoreSelection.maxShifted(address(s, sOffset, (long) count * FLOAT), count, shift,
                 address(target, targetOffset, (long) count * FLOAT));
+    }
+
+    @Override
+    public void rank(
+            MemorySegment s, long sOffset, int blocks, int rows, MemorySegment rank, long rankOffset,
+            float[] blockMaxima) {
+        ScoreSelection.rank(address(s, sOffset, (long) blocks * rows * BLOCK * FLOAT), blocks, rows,
+                address(rank, rankOffset, (long) blocks * BLOCK * FLOAT), blockMaxima);
     }
 
     @Override

@@ -52,6 +52,13 @@ final class RowConversion {
         }
     }
 
+    /** Scatters a row into a column of a matrix whose rows are {@code stride} bytes apart. */
+    static void intoColumn(long row, int count, long column, long stride) {
+        for (int i = 0; i < count; i++) {
+            store(column + i * stride, scalar(row + i * 4L));
+        }
+    }
+
     static void rotate(long x, int heads, int headSize, long table) {
         int half = headSize / 2;
         for (int h = 0; h < heads; h++) {

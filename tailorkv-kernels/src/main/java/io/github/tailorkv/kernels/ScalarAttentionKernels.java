@@ -398,6 +398,14 @@ public final class ScalarAttentionKernels implements AttentionKernels {
     }
 
     @Override
+    public void putKey(
+            MemorySegment key, long keyOffset, int headSize, MemorySegment tile, long tileOffset, int column) {
+        for (int c = 0; c < headSize; c++) {
+            tile.set(F32, at(tileOffset, c * BLOCK + column), key.get(F32, at(keyOffset, c)));
+        }
+    }
+
+    @Override
     public void toBFloat16(MemorySegment source, long sourceOffset, MemorySegment target, long targetOffset,
             int count) {
         for (int i = 0; i < count; i++) {
@@ -449,6 +457,40 @@ public final class ScalarAttentionKernels implements AttentionKernels {
             long element = at(targetOffset, i);
             float shifted = s.get(F32, at(sOffset, i)) - shift;
             target.set(F32, element, shifted > target.get(F32, element) ? shifted : target.get(F32, element));
+        }
+    }
+
+    @Override
+    public void rank(
+            MemorySegment s, long sOffset, int blocks, int rows, MemorySegment rank, long rankOffset,
+            float[] blockMaxima) {
+        float[] logSumExp = new float[rows];
+        for (int r = 0; r < rows; r++) {
+            float maximum = Float.NEGATIVE_INFINITY;
+            for (int b = 0; b < blocks; b++) {
+                maximum = Math.max(maximum, max(s, at(sOffset, (b * rows + r) * BLOCK), BLOCK));
+            }
+            float shift = maximum == Float.NEGATIVE_INFINITY ? 0 : maximum;
+            float sum = 0;
+            for (int b = 0; b < blocks; b++) {
+                for (int t = 0; t < BLOCK; t++) {
+                    sum += exp(s.get(F32, at(sOffset, (b * rows + r) * BLOCK + t)) - shift);
+                }
+            }
+            logSumExp[r] = shift + (float) Math.log(sum);
+        }
+        for (int b = 0; b < blocks; b++) {
+            float largest = Float.NEGATIVE_INFINITY;
+            for (int t = 0; t < BLOCK; t++) {
+                float best = Float.NEGATIVE_INFINITY;
+                for (int r = 0; r < rows; r++) {
+                    float share = s.get(F32, at(sOffset, (b * rows + r) * BLOCK + t)) - logSumExp[r];
+                    best = share > best ? share : best;
+                }
+                rank.set(F32, at(rankOffset, b * BLOCK + t), best);
+                largest = Math.max(largest, best);
+            }
+            blockMaxima[b] = largest;
         }
     }
 

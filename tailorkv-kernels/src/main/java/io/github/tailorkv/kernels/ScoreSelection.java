@@ -1,11 +1,13 @@
 package io.github.tailorkv.kernels;
 
+import static io.github.tailorkv.kernels.BlockLayout.BLOCK;
 import static io.github.tailorkv.kernels.Lanes.F;
 import static io.github.tailorkv.kernels.Lanes.L;
 import static io.github.tailorkv.kernels.Lanes.ORDER;
 import static io.github.tailorkv.kernels.NativeMemory.ALL;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT_UNALIGNED;
 import static jdk.incubator.vector.FloatVector.fromMemorySegment;
+import static jdk.incubator.vector.VectorOperators.ADD;
 import static jdk.incubator.vector.VectorOperators.GE;
 import static jdk.incubator.vector.VectorOperators.MAX;
 
@@ -13,6 +15,9 @@ import jdk.incubator.vector.FloatVector;
 
 /** Passes over long rows of scores that choose the dominant tokens; any count, absolute addresses. */
 final class ScoreSelection {
+
+    /** Scores of one row of one block. */
+    private static final long BLOCK_BYTES = BLOCK * 4L;
 
     private ScoreSelection() {}
 
@@ -44,6 +49,43 @@ final class ScoreSelection {
                 ALL.set(JAVA_FLOAT_UNALIGNED, target + i * 4L, shifted);
             }
         }
+    }
+
+    /** {@link AttentionKernels#rank}: for each row its maximum, its sum and its part in the ranks; then the blocks. */
+    static void rank(long s, int blocks, int rows, long rank, float[] blockMaxima) {
+        for (int r = 0; r < rows; r++) {
+            long row = s + r * BLOCK_BYTES;
+            long stride = rows * BLOCK_BYTES;
+            float logSumExp = logSumExp(row, stride, blocks);
+            for (int b = 0; b < blocks; b++) {
+                for (int t = 0; t < BLOCK; t += L) {
+                    long target = rank + b * BLOCK_BYTES + t * 4L;
+                    FloatVector share = Lanes.load(row + b * stride + t * 4L).sub(logSumExp);
+                    Lanes.store(target, r == 0 ? share : Lanes.max(Lanes.load(target), share));
+                }
+            }
+        }
+        for (int b = 0; b < blocks; b++) {
+            blockMaxima[b] = max(rank + b * BLOCK_BYTES, BLOCK);
+        }
+    }
+
+    private static float logSumExp(long row, long stride, int blocks) {
+        FloatVector largest = FloatVector.broadcast(F, Float.NEGATIVE_INFINITY);
+        for (int b = 0; b < blocks; b++) {
+            for (int t = 0; t < BLOCK; t += L) {
+                largest = Lanes.max(largest, Lanes.load(row + b * stride + t * 4L));
+            }
+        }
+        float maximum = largest.reduceLanes(MAX);
+        float shift = maximum == Float.NEGATIVE_INFINITY ? 0 : maximum;
+        FloatVector sum = FloatVector.zero(F);
+        for (int b = 0; b < blocks; b++) {
+            for (int t = 0; t < BLOCK; t += L) {
+                sum = sum.add(Lanes.exp(Lanes.load(row + b * stride + t * 4L).sub(shift)));
+            }
+        }
+        return shift + (float) Math.log(sum.reduceLanes(ADD));
     }
 
     static float max(long s, int count) {

@@ -6,7 +6,6 @@ import io.github.tailorkv.kernels.AttentionShape;
 import io.github.tailorkv.kernels.BlockLayout;
 import io.github.tailorkv.spi.LayerStatistics;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 
@@ -133,13 +132,7 @@ final class LayerCache implements AutoCloseable {
             int column = position % BlockLayout.BLOCK;
             MemorySegment tile = tileSegment(block);
             long source = i * stride + (long) head * headSize * Float.BYTES;
-            long key = keyTile(block, head) + (long) column * Float.BYTES;
-            for (int c = 0; c < headSize; c++) {
-                tile.set(
-                        ValueLayout.JAVA_FLOAT,
-                        key + (long) c * BlockLayout.BLOCK * Float.BYTES,
-                        k.get(ValueLayout.JAVA_FLOAT, source + (long) c * Float.BYTES));
-            }
+            context.kernels().putKey(k, source, headSize, tile, keyTile(block, head), column);
             MemorySegment.copy(
                     v,
                     source,

@@ -30,6 +30,7 @@ final class RetrievalPass implements AutoCloseable {
     private final DecodeScratch[] scratch;
     private final TopTokens[] tops;
     private final int[][] chosen;
+    private final float[][] blockMaxima;
     private final int[][] channels;
     private final int[] channelCount;
     private final float[][] weights;
@@ -37,6 +38,7 @@ final class RetrievalPass implements AutoCloseable {
     private final GrowingBuffer rankBuffer = new GrowingBuffer();
     private final Arena arena = Arena.ofShared();
     private final MemorySegment averaged;
+    private final MemorySegment scaled;
     private final int group;
     private final int scoreRows;
     private final int headSize;
@@ -52,8 +54,8 @@ final class RetrievalPass implements AutoCloseable {
     private int sealed;
     private int length;
     private int stretches;
-    private final Workers.Job scoring = this::score;
-    private final Workers.Job attending = this::attend;
+    private final Workers.Job scoreJob = this::score;
+    private final Workers.Job attendJob = this::attend;
 
     RetrievalPass(AttentionKernels kernels, AttentionShape shape, Settings settings, DecodeScratch[] scratch) {
         this.kernels = kernels;
@@ -68,6 +70,7 @@ final class RetrievalPass implements AutoCloseable {
         blockScoreBytes = (long) scoreRows * BlockLayout.BLOCK * Float.BYTES;
         tops = new TopTokens[scratch.length];
         chosen = new int[scratch.length][settings.budget() + settings.sinks()];
+        blockMaxima = new float[scratch.length][0];
         for (int slot = 0; slot < tops.length; slot++) {
             tops[slot] = new TopTokens(kernels);
         }
@@ -75,6 +78,7 @@ final class RetrievalPass implements AutoCloseable {
         channelCount = new int[shape.kvHeads()];
         weights = new float[shape.kvHeads()][headSize];
         averaged = arena.allocate(shape.kvHeads() * rowBytes, 64);
+        scaled = arena.allocate(shape.heads() * rowBytes, 64);
     }
 
     /** Attends from one token, already written behind {@code layer.length()} tokens. */
@@ -87,12 +91,15 @@ final class RetrievalPass implements AutoCloseable {
         int heads = shape.kvHeads();
         scores = scoreBuffer.atLeast((long) heads * sealed * blockScoreBytes);
         ranks = rankBuffer.atLeast((long) heads * sealed * BlockLayout.BLOCK * Float.BYTES);
+        // Scaling the queries once saves a pass over all scores.
+        MemorySegment.copy(q, 0, scaled, 0, heads * groupBytes);
+        kernels.scaleScores(scaled, 0, shape.heads() * headSize, shape.scale(), 0);
         for (int head = 0; head < heads; head++) {
             chooseChannels((IndexedBlocks) layer.sealed(), head);
         }
         stretches = DecodePass.stretches(sealed, heads, workers.slots());
-        workers.run(scoring, heads * stretches);
-        workers.run(attending, heads);
+        workers.run(scoreJob, heads * stretches);
+        workers.run(attendJob, heads);
         this.layer = null;
     }
 
@@ -132,7 +139,7 @@ final class RetrievalPass implements AutoCloseable {
         for (int c = 0; c < headSize; c++) {
             float sum = 0;
             for (int row = 0; row < group; row++) {
-                sum += q.get(ValueLayout.JAVA_FLOAT, (head * groupBytes + row * rowBytes) + 4L * c);
+                sum += scaled.get(ValueLayout.JAVA_FLOAT, (head * groupBytes + row * rowBytes) + 4L * c);
             }
             averaged.set(ValueLayout.JAVA_FLOAT, head * rowBytes + 4L * c, sum / group);
         }
@@ -155,51 +162,29 @@ final class RetrievalPass implements AutoCloseable {
         int from = (int) ((long) sealed * stretch / stretches);
         int to = (int) ((long) sealed * (stretch + 1) / stretches);
         boolean one = scoreRows < group;
-        MemorySegment query = one ? averaged : q;
         long queryAt = one ? head * rowBytes : head * groupBytes;
         int @Nullable [] some = settings.tail() ? null : channels[head];
         for (int block = from; block < to; block++) {
             blocks.score(
-                    block, head, some, channelCount[head], query, queryAt, scoreRows, scores, scoresAt(head, block));
+                    block, head, some, channelCount[head], one ? averaged : scaled, queryAt, scoreRows, scores,
+                    scoresAt(head, block));
         }
-        kernels.scaleScores(
-                scores,
-                scoresAt(head, from),
-                (to - from) * scoreRows * BlockLayout.BLOCK,
-                shape.scale(),
-                shape.softCap());
+        if (shape.softCap() > 0) {
+            int count = (to - from) * scoreRows * BlockLayout.BLOCK;
+            kernels.scaleScores(scores, scoresAt(head, from), count, 1, shape.softCap());
+        }
     }
 
-    /** One rank a token from the scores of the head group: the logarithm of its largest share in any head. */
-    private void rank(int head, DecodeScratch work) {
+    /** One rank a token from the scores of the head group. */
+    private void rank(int head, float[] maxima) {
         long target = ranksAt(head);
-        int count = sealed * BlockLayout.BLOCK;
-        ranks.asSlice(target, 4L * count).fill((byte) 0);
-        if (scoreRows == 1) {
-            MemorySegment.copy(scores, scoresAt(head, 0), ranks, target, 4L * count);
+        if (scoreRows > 1) {
+            kernels.rank(scores, scoresAt(head, 0), sealed, scoreRows, ranks, target, maxima);
             return;
         }
-        for (int i = 0; i < count; i++) {
-            ranks.set(ValueLayout.JAVA_FLOAT, target + 4L * i, Float.NEGATIVE_INFINITY);
-        }
-        DecodeScratch.resetState(work.memory, work.state, scoreRows);
-        for (int row = 0; row < scoreRows; row++) {
-            long state = work.state + 8L * row;
-            for (int block = 0; block < sealed; block++) {
-                kernels.logSumExpStep(scores, rowAt(head, block, row), BlockLayout.BLOCK, work.memory, state);
-            }
-            float largest = work.memory.get(ValueLayout.JAVA_FLOAT, state);
-            float sum = work.memory.get(ValueLayout.JAVA_FLOAT, state + 4);
-            float logSumExp = largest + (float) Math.log(sum);
-            for (int block = 0; block < sealed; block++) {
-                kernels.maxShifted(
-                        scores,
-                        rowAt(head, block, row),
-                        BlockLayout.BLOCK,
-                        logSumExp,
-                        ranks,
-                        target + 4L * block * BlockLayout.BLOCK);
-            }
+        MemorySegment.copy(scores, scoresAt(head, 0), ranks, target, (long) sealed * BlockLayout.BLOCK * Float.BYTES);
+        for (int block = 0; block < sealed; block++) {
+            maxima[block] = kernels.max(ranks, target + 4L * block * BlockLayout.BLOCK, BlockLayout.BLOCK);
         }
     }
 
@@ -209,18 +194,26 @@ final class RetrievalPass implements AutoCloseable {
 
     // ---- exact attention over what was chosen ----------------------------------------------------------------------
 
+    private float[] maximaOf(int slot) {
+        if (blockMaxima[slot].length < sealed) {
+            blockMaxima[slot] = new float[sealed + sealed / 4];
+        }
+        return blockMaxima[slot];
+    }
+
     private void attend(int head, int slot) {
         LayerCache cache = Objects.requireNonNull(layer);
         IndexedBlocks blocks = (IndexedBlocks) cache.sealed();
         DecodeScratch work = scratch[slot];
-        rank(head, work);
+        float[] maxima = maximaOf(slot);
+        rank(head, maxima);
         int sinks = Math.min(settings.sinks(), sealed * BlockLayout.BLOCK);
-        int[] tokens = chosen[slot];
         for (int i = 0; i < sinks; i++) {
             ranks.set(ValueLayout.JAVA_FLOAT, ranksAt(head) + 4L * i, Float.POSITIVE_INFINITY);
+            maxima[0] = Float.POSITIVE_INFINITY;
         }
-        int count = tops[slot].select(
-                ranks, ranksAt(head), sealed * BlockLayout.BLOCK, settings.budget() + sinks, tokens);
+        int[] tokens = chosen[slot];
+        int count = tops[slot].select(ranks, ranksAt(head), sealed, maxima, settings.budget() + sinks, tokens);
         long query = head * groupBytes;
         work.reset();
         if (settings.tail()) {

@@ -8,12 +8,15 @@ import java.lang.foreign.ValueLayout;
 /**
  * Finds the k largest of n scores without sorting them.
  *
- * <p>The scores are cut into stretches. Each of the k stretches with the largest maxima holds at least one score as large
+ * <p>The scores are cut into stretches, blocks or quarters of them. Each of the k stretches with the largest maxima holds at least one score as large
  * as the k-th largest maximum, so that value is a lower bound of the k-th largest score; what lies below it is never
  * looked at again. The survivors, a few times k, are partitioned by quickselect. Equal scores are taken in the order of
  * their positions.
  */
 final class TopTokens {
+
+    /** Stretches of a block where blocks are too few to be stretches. */
+    private static final int PARTS = 4;
 
     private final AttentionKernels kernels;
     private float[] maxima = new float[64];
@@ -27,13 +30,16 @@ final class TopTokens {
     /**
      * Writes the positions of the {@code k} largest scores to {@code chosen}, ascending; minus infinity is never chosen.
      *
+     * @param scores {@code float[blocks][64]}
+     * @param blockMaxima the largest score of each block
      * @return how many were written, fewer than k where there are fewer
      */
-    int select(MemorySegment scores, long offset, int count, int k, int[] chosen) {
+    int select(MemorySegment scores, long offset, int blocks, float[] blockMaxima, int k, int[] chosen) {
+        int count = blocks * BlockLayout.BLOCK;
         if (k <= 0 || count == 0) {
             return 0;
         }
-        float bound = lowerBound(scores, offset, count, k);
+        float bound = lowerBound(scores, offset, blocks, blockMaxima, k);
         if (survivors.length < count) {
             survivors = new int[count + count / 4];
             survivorScores = new float[count + count / 4];
@@ -70,17 +76,21 @@ final class TopTokens {
         return scores.get(ValueLayout.JAVA_FLOAT, offset + 4L * index);
     }
 
-    private float lowerBound(MemorySegment scores, long offset, int count, int k) {
-        int stretch = count / BlockLayout.BLOCK >= k ? BlockLayout.BLOCK : count / 16 >= k ? 16 : 0;
-        if (stretch == 0) {
+    private float lowerBound(MemorySegment scores, long offset, int blocks, float[] blockMaxima, int k) {
+        int stretches = blocks >= k ? blocks : blocks * PARTS;
+        if (stretches < k) {
             return Float.NEGATIVE_INFINITY;
         }
-        int stretches = count / stretch;
         if (maxima.length < stretches) {
             maxima = new float[stretches + stretches / 4];
         }
-        for (int i = 0; i < stretches; i++) {
-            maxima[i] = kernels.max(scores, offset + 4L * i * stretch, stretch);
+        if (stretches == blocks) {
+            System.arraycopy(blockMaxima, 0, maxima, 0, blocks);
+        } else {
+            int part = BlockLayout.BLOCK / PARTS;
+            for (int i = 0; i < stretches; i++) {
+                maxima[i] = kernels.max(scores, offset + 4L * i * part, part);
+            }
         }
         return kthLargest(maxima, stretches, k);
     }
