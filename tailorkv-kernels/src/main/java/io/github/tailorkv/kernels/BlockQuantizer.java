@@ -6,23 +6,26 @@ import static io.github.tailorkv.kernels.BlockLayout.GROUP;
 import static io.github.tailorkv.kernels.BlockLayout.HALF;
 import static io.github.tailorkv.kernels.BlockLayout.UNIT;
 import static io.github.tailorkv.kernels.BlockLayout.rowBytes;
+import static io.github.tailorkv.kernels.Lanes.B;
 import static io.github.tailorkv.kernels.Lanes.F;
 import static io.github.tailorkv.kernels.Lanes.I;
 import static io.github.tailorkv.kernels.Lanes.L;
-import static io.github.tailorkv.kernels.Lanes.load;
-import static io.github.tailorkv.kernels.Lanes.storeBytes;
+import static io.github.tailorkv.kernels.Lanes.ORDER;
 import static io.github.tailorkv.kernels.NativeMemory.ALL;
 import static java.lang.foreign.ValueLayout.JAVA_INT_UNALIGNED;
 import static java.lang.foreign.ValueLayout.JAVA_LONG_UNALIGNED;
 import static java.lang.foreign.ValueLayout.JAVA_SHORT_UNALIGNED;
+import static jdk.incubator.vector.FloatVector.fromMemorySegment;
 import static jdk.incubator.vector.VectorOperators.F2I;
 import static jdk.incubator.vector.VectorOperators.GT;
+import static jdk.incubator.vector.VectorOperators.I2B;
 import static jdk.incubator.vector.VectorOperators.LSHL;
 import static jdk.incubator.vector.VectorOperators.LSHR;
 import static jdk.incubator.vector.VectorOperators.LT;
 import static jdk.incubator.vector.VectorOperators.MAX;
 import static jdk.incubator.vector.VectorOperators.MIN;
 
+import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 
@@ -34,21 +37,31 @@ import jdk.incubator.vector.IntVector;
  */
 final class BlockQuantizer {
 
-    private static final ThreadLocal<int[]> WORDS = ThreadLocal.withInitial(() -> new int[BLOCK]);
+    /** Memory of one thread. */
+    private static final class Scratch {
+        private static final ThreadLocal<Scratch> OF_THREAD = ThreadLocal.withInitial(Scratch::new);
+
+        /** Codes of the group at hand. */
+        private final int[] codes = new int[BLOCK];
+        /** Low nibbles of eight channels, a word for each token. */
+        private final int[] words = new int[BLOCK];
+    }
 
     private BlockQuantizer() {}
 
     static void keys(long tile, int headSize, int bits, long block) {
+        int[] codes = Scratch.OF_THREAD.get().codes;
         int rowBytes = rowBytes(bits, BLOCK);
         long scales = block + BlockLayout.keyScales(bits, headSize);
         long zeros = block + BlockLayout.keyZeros(bits, headSize);
         for (int c = 0; c < headSize; c++) {
             group(tile + (long) c * BLOCK * FLOAT, BLOCK, bits, block + (long) c * rowBytes, scales + (long) c * HALF,
-                    zeros + (long) c * HALF);
+                    zeros + (long) c * HALF, codes);
         }
     }
 
     static void values(long tile, int headSize, int bits, long block) {
+        int[] codes = Scratch.OF_THREAD.get().codes;
         int rowBytes = rowBytes(bits, headSize);
         int groups = BlockLayout.groups(headSize);
         long scales = block + BlockLayout.valueScales(bits, headSize);
@@ -57,73 +70,74 @@ final class BlockQuantizer {
             for (int g = 0; g < groups; g++) {
                 long parameter = (long) (t * groups + g) * HALF;
                 group(tile + (long) (t * headSize + g * GROUP) * FLOAT, Math.min(GROUP, headSize - g * GROUP), bits,
-                        block + (long) t * rowBytes + g * GROUP * bits / 8, scales + parameter, zeros + parameter);
+                        block + (long) t * rowBytes + g * GROUP * bits / 8, scales + parameter, zeros + parameter,
+                        codes);
             }
         }
     }
 
-    private static void group(long x, int count, int bits, long codes, long scale, long zero) {
-        float z = zeroPoint(x, count);
-        float s = scale(x, count, z, bits);
-        ALL.set(JAVA_SHORT_UNALIGNED, scale, Float.floatToFloat16(s));
-        ALL.set(JAVA_SHORT_UNALIGNED, zero, Float.floatToFloat16(z));
-        float inverse = s == 0 ? 0 : 1 / s;
+    private static void group(long x, int count, int bits, long target, long scale, long zero, int[] codes) {
+        quantize(x, count, bits, scale, zero, codes);
         if (bits == 1) {
-            packBits(x, count, z, inverse, codes);
+            packBits(codes, count, target);
         } else {
-            pack(x, count, z, inverse, bits, codes);
+            pack(codes, count, bits, target);
         }
     }
 
-    private static float zeroPoint(long x, int count) {
+    /** Codes of a group, its scale and zero point stored at the addresses given. */
+    private static void quantize(long x, int count, int bits, long scale, long zero, int[] codes) {
         FloatVector minimum = FloatVector.broadcast(F, Float.POSITIVE_INFINITY);
-        for (int i = 0; i < count; i += L) {
-            minimum = Lanes.min(minimum, load(x + i * 4L));
-        }
-        return ScalarAttentionKernels.zeroPoint(minimum.reduceLanes(MIN));
-    }
-
-    private static float scale(long x, int count, float zero, int bits) {
         FloatVector maximum = FloatVector.broadcast(F, Float.NEGATIVE_INFINITY);
         for (int i = 0; i < count; i += L) {
-            maximum = Lanes.max(maximum, load(x + i * 4L));
+            FloatVector value = fromMemorySegment(F, ALL, x + i * 4L, ORDER);
+            minimum = minimum.blend(value, value.compare(LT, minimum));
+            maximum = maximum.blend(value, maximum.compare(LT, value));
         }
-        return ScalarAttentionKernels.scale(maximum.reduceLanes(MAX), zero, bits);
+        float z = ScalarAttentionKernels.zeroPoint(minimum.reduceLanes(MIN));
+        float s = ScalarAttentionKernels.scale(maximum.reduceLanes(MAX), z, bits);
+        ALL.set(JAVA_SHORT_UNALIGNED, scale, Float.floatToFloat16(s));
+        ALL.set(JAVA_SHORT_UNALIGNED, zero, Float.floatToFloat16(z));
+        round(x, count, z, s == 0 ? 0 : 1 / s, BlockLayout.maxCode(bits), codes);
     }
 
-    /** Codes of L elements. Clamped as floats, where a NaN falls to 0 because no comparison holds for it. */
-    private static IntVector codes(long x, float zero, float inverse, int maxCode) {
-        FloatVector code = load(x).sub(zero).mul(inverse).add(0.5f);
+    /** Clamped as floats, where a NaN falls to 0 because no comparison holds for it. */
+    private static void round(long x, int count, float zero, float inverse, int maxCode, int[] codes) {
         FloatVector limit = FloatVector.broadcast(F, maxCode);
-        FloatVector clamped = FloatVector.zero(F).blend(code, code.compare(GT, 0));
-        return (IntVector) clamped.blend(limit, limit.compare(LT, clamped)).convert(F2I, 0);
+        for (int i = 0; i < count; i += L) {
+            FloatVector code = fromMemorySegment(F, ALL, x + i * 4L, ORDER).sub(zero).mul(inverse).add(0.5f);
+            code = FloatVector.zero(F).blend(code, code.compare(GT, 0));
+            code = code.blend(limit, limit.compare(LT, code));
+            ((IntVector) code.convert(F2I, 0)).intoArray(codes, i);
+        }
     }
 
-    private static void pack(long x, int count, float zero, float inverse, int bits, long codes) {
-        int maxCode = BlockLayout.maxCode(bits);
+    private static void pack(int[] codes, int count, int bits, long target) {
         int perUnit = UNIT * 8 / bits;
         for (int first = 0; first < count; first += perUnit) {
             for (int part = 0; part < UNIT; part += L) {
                 IntVector packed = IntVector.zero(I);
                 for (int k = 0; k < perUnit / UNIT && first + k * UNIT < count; k++) {
-                    IntVector code = codes(x + (first + k * UNIT + part) * 4L, zero, inverse, maxCode);
+                    IntVector code = IntVector.fromArray(I, codes, first + k * UNIT + part);
                     packed = packed.or(code.lanewise(LSHL, k * bits));
                 }
-                storeBytes(codes + first * bits / 8 + part, packed);
+                ((ByteVector) packed.convertShape(I2B, B, 0))
+                        .intoMemorySegment(ALL, target + first * bits / 8 + part, ORDER);
             }
         }
     }
 
-    private static void packBits(long x, int count, float zero, float inverse, long codes) {
+    private static void packBits(int[] codes, int count, long target) {
         long packed = 0;
         for (int i = 0; i < count; i += L) {
-            packed |= codes(x + i * 4L, zero, inverse, 1).compare(GT, 0).toLong() << i;
+            packed |= IntVector.fromArray(I, codes, i).compare(GT, 0).toLong() << i;
         }
-        ALL.set(JAVA_LONG_UNALIGNED, codes, packed);
+        ALL.set(JAVA_LONG_UNALIGNED, target, packed);
     }
 
     static void splitKeys(long tile, int headSize, long hi, long lo, long loStride) {
-        int[] words = WORDS.get();
+        Scratch scratch = Scratch.OF_THREAD.get();
+        int[] words = scratch.words;
         int rowBytes = rowBytes(4, BLOCK);
         long scales = hi + BlockLayout.keyScales(4, headSize);
         long zeros = hi + BlockLayout.keyZeros(4, headSize);
@@ -134,7 +148,7 @@ final class BlockQuantizer {
                     int c = first + k / 2 + k % 2 * UNIT;
                     if (c < headSize) {
                         splitChannel(tile + (long) c * BLOCK * FLOAT, hi + (long) c * rowBytes,
-                                scales + (long) c * HALF, zeros + (long) c * HALF, words, 4 * k);
+                                scales + (long) c * HALF, zeros + (long) c * HALF, scratch, 4 * k);
                     }
                 }
                 long target = lo + unit / 2 + first - unit;
@@ -146,29 +160,48 @@ final class BlockQuantizer {
     }
 
     /** Stores the high nibbles of a channel; puts the low ones at bit {@code shift} of the words, clears those above. */
-    private static void splitChannel(long x, long codes, long scale, long zero, int[] words, int shift) {
-        float z = zeroPoint(x, BLOCK);
-        float s = scale(x, BLOCK, z, 8);
-        ALL.set(JAVA_SHORT_UNALIGNED, scale, Float.floatToFloat16(s));
-        ALL.set(JAVA_SHORT_UNALIGNED, zero, Float.floatToFloat16(z));
-        float inverse = s == 0 ? 0 : 1 / s;
+    private static void splitChannel(long x, long target, long scale, long zero, Scratch scratch, int shift) {
+        int[] codes = scratch.codes;
+        int[] words = scratch.words;
+        quantize(x, BLOCK, 8, scale, zero, codes);
+        packHigh(codes, BLOCK, target);
         int keep = (1 << shift) - 1;
-        for (int unit = 0; unit < BLOCK; unit += 2 * UNIT) {
-            for (int part = 0; part < UNIT; part += L) {
-                int t = unit + part;
-                IntVector left = codes(x + t * 4L, z, inverse, 255);
-                IntVector right = codes(x + (t + UNIT) * 4L, z, inverse, 255);
-                storeBytes(codes + unit / 2 + part, left.lanewise(LSHR, 4).or(right.and(0xf0)));
-                IntVector.fromArray(I, words, t).and(keep).or(left.and(15).lanewise(LSHL, shift)).intoArray(words, t);
-                IntVector.fromArray(I, words, t + UNIT)
-                        .and(keep)
-                        .or(right.and(15).lanewise(LSHL, shift))
-                        .intoArray(words, t + UNIT);
+        for (int t = 0; t < BLOCK; t += L) {
+            IntVector low = IntVector.fromArray(I, codes, t).and(15).lanewise(LSHL, shift);
+            IntVector.fromArray(I, words, t).and(keep).or(low).intoArray(words, t);
+        }
+    }
+
+    /** The high nibbles of 8-bit codes, packed as codes of four bits. */
+    private static void packHigh(int[] codes, int count, long target) {
+        for (int unit = 0; unit < count; unit += 2 * UNIT) {
+            for (int e = unit; e < unit + UNIT; e += L) {
+                IntVector packed = IntVector.fromArray(I, codes, e).lanewise(LSHR, 4);
+                if (e + UNIT < count) {
+                    packed = packed.or(IntVector.fromArray(I, codes, e + UNIT).and(0xf0));
+                }
+                ((ByteVector) packed.convertShape(I2B, B, 0))
+                        .intoMemorySegment(ALL, target + unit / 2 + e - unit, ORDER);
+            }
+        }
+    }
+
+    /** The low nibbles. */
+    private static void packLow(int[] codes, int count, long target) {
+        for (int unit = 0; unit < count; unit += 2 * UNIT) {
+            for (int e = unit; e < unit + UNIT; e += L) {
+                IntVector packed = IntVector.fromArray(I, codes, e).and(15);
+                if (e + UNIT < count) {
+                    packed = packed.or(IntVector.fromArray(I, codes, e + UNIT).lanewise(LSHL, 4).and(0xf0));
+                }
+                ((ByteVector) packed.convertShape(I2B, B, 0))
+                        .intoMemorySegment(ALL, target + unit / 2 + e - unit, ORDER);
             }
         }
     }
 
     static void splitValues(long tile, int headSize, long hi, long lo, long loStride) {
+        int[] codes = Scratch.OF_THREAD.get().codes;
         int rowBytes = rowBytes(4, headSize);
         int groups = BlockLayout.groups(headSize);
         long scales = hi + BlockLayout.valueScales(4, headSize);
@@ -176,27 +209,11 @@ final class BlockQuantizer {
         for (int t = 0; t < BLOCK; t++) {
             for (int g = 0; g < groups; g++) {
                 long parameter = (long) (t * groups + g) * HALF;
-                int codes = g * GROUP / 2;
-                splitGroup(tile + (long) (t * headSize + g * GROUP) * FLOAT, Math.min(GROUP, headSize - g * GROUP),
-                        hi + (long) t * rowBytes + codes, lo + t * loStride + codes, scales + parameter,
-                        zeros + parameter);
-            }
-        }
-    }
-
-    private static void splitGroup(long x, int count, long hi, long lo, long scale, long zero) {
-        float z = zeroPoint(x, count);
-        float s = scale(x, count, z, 8);
-        ALL.set(JAVA_SHORT_UNALIGNED, scale, Float.floatToFloat16(s));
-        ALL.set(JAVA_SHORT_UNALIGNED, zero, Float.floatToFloat16(z));
-        float inverse = s == 0 ? 0 : 1 / s;
-        for (int unit = 0; unit < count; unit += 2 * UNIT) {
-            for (int part = 0; part < UNIT; part += L) {
-                int c = unit + part;
-                IntVector left = codes(x + c * 4L, z, inverse, 255);
-                IntVector right = c + UNIT < count ? codes(x + (c + UNIT) * 4L, z, inverse, 255) : IntVector.zero(I);
-                storeBytes(hi + unit / 2 + part, left.lanewise(LSHR, 4).or(right.and(0xf0)));
-                storeBytes(lo + unit / 2 + part, left.and(15).or(right.and(15).lanewise(LSHL, 4)));
+                int count = Math.min(GROUP, headSize - g * GROUP);
+                quantize(tile + (long) (t * headSize + g * GROUP) * FLOAT, count, 8, scales + parameter,
+                        zeros + parameter, codes);
+                packHigh(codes, count, hi + (long) t * rowBytes + g * GROUP / 2);
+                packLow(codes, count, lo + t * loStride + g * GROUP / 2);
             }
         }
     }

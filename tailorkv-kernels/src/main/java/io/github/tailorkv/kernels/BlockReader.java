@@ -6,21 +6,23 @@ import static io.github.tailorkv.kernels.BlockLayout.GROUP;
 import static io.github.tailorkv.kernels.BlockLayout.HALF;
 import static io.github.tailorkv.kernels.BlockLayout.UNIT;
 import static io.github.tailorkv.kernels.BlockLayout.rowBytes;
+import static io.github.tailorkv.kernels.Lanes.B;
 import static io.github.tailorkv.kernels.Lanes.F;
 import static io.github.tailorkv.kernels.Lanes.I;
 import static io.github.tailorkv.kernels.Lanes.L;
-import static io.github.tailorkv.kernels.Lanes.bits;
-import static io.github.tailorkv.kernels.Lanes.bytes;
+import static io.github.tailorkv.kernels.Lanes.ORDER;
 import static io.github.tailorkv.kernels.Lanes.half;
 import static io.github.tailorkv.kernels.Lanes.store;
-import static io.github.tailorkv.kernels.Lanes.toFloat;
 import static io.github.tailorkv.kernels.NativeMemory.ALL;
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.lang.foreign.ValueLayout.JAVA_INT_UNALIGNED;
 import static java.lang.foreign.ValueLayout.JAVA_LONG_UNALIGNED;
+import static jdk.incubator.vector.VectorOperators.I2F;
 import static jdk.incubator.vector.VectorOperators.LSHL;
 import static jdk.incubator.vector.VectorOperators.LSHR;
+import static jdk.incubator.vector.VectorOperators.ZERO_EXTEND_B2I;
 
+import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.VectorMask;
@@ -75,10 +77,12 @@ final class BlockReader {
         int perUnit = UNIT * 8 / bits;
         for (int first = 0; first < count; first += perUnit) {
             for (int part = 0; part < UNIT; part += L) {
-                IntVector packed = bytes(codes + first * bits / 8 + part);
+                IntVector packed = (IntVector) ByteVector
+                        .fromMemorySegment(B, ALL, codes + first * bits / 8 + part, ORDER)
+                        .convertShape(ZERO_EXTEND_B2I, I, 0);
                 for (int k = 0; k < perUnit / UNIT && first + k * UNIT < count; k++) {
-                    FloatVector x = toFloat(bits(packed, k * bits, mask)).fma(factor, offset);
-                    store(target + (first + k * UNIT + part) * 4L, x);
+                    FloatVector x = (FloatVector) packed.lanewise(LSHR, k * bits).and(mask).convert(I2F, 0);
+                    x.fma(factor, offset).intoMemorySegment(ALL, target + (first + k * UNIT + part) * 4L, ORDER);
                 }
             }
         }
@@ -89,7 +93,8 @@ final class BlockReader {
         FloatVector set = FloatVector.broadcast(F, zero + scale);
         long packed = ALL.get(JAVA_LONG_UNALIGNED, codes);
         for (int i = 0; i < count; i += L) {
-            store(target + i * 4L, unset.blend(set, VectorMask.fromLong(F, packed >>> i)));
+            FloatVector x = unset.blend(set, VectorMask.fromLong(F, packed >>> i));
+            x.intoMemorySegment(ALL, target + i * 4L, ORDER);
         }
     }
 
@@ -122,13 +127,16 @@ final class BlockReader {
         for (int unit = 0; unit < BLOCK; unit += 2 * UNIT) {
             for (int part = 0; part < UNIT; part += L) {
                 int t = unit + part;
-                IntVector packed = bytes(codes + unit / 2 + part);
+                IntVector packed = (IntVector) ByteVector.fromMemorySegment(B, ALL, codes + unit / 2 + part, ORDER)
+                        .convertShape(ZERO_EXTEND_B2I, I, 0);
                 IntVector left = packed.lanewise(LSHL, 4).and(0xf0);
-                left = left.or(bits(IntVector.fromArray(I, words, t), shift, 15));
-                store(target + t * 4L, toFloat(left).fma(factor, offset));
+                left = left.or(IntVector.fromArray(I, words, t).lanewise(LSHR, shift).and(15));
+                FloatVector leftNumbers = (FloatVector) left.convert(I2F, 0);
+                leftNumbers.fma(factor, offset).intoMemorySegment(ALL, target + t * 4L, ORDER);
                 IntVector right = packed.and(0xf0);
-                right = right.or(bits(IntVector.fromArray(I, words, t + UNIT), shift, 15));
-                store(target + (t + UNIT) * 4L, toFloat(right).fma(factor, offset));
+                right = right.or(IntVector.fromArray(I, words, t + UNIT).lanewise(LSHR, shift).and(15));
+                FloatVector rightNumbers = (FloatVector) right.convert(I2F, 0);
+                rightNumbers.fma(factor, offset).intoMemorySegment(ALL, target + (t + UNIT) * 4L, ORDER);
             }
         }
     }
@@ -151,40 +159,77 @@ final class BlockReader {
             FloatVector offset = FloatVector.broadcast(F, half(zeros + group));
             for (int part = 0; part < UNIT; part += L) {
                 int c = unit + part;
-                IntVector high = bytes(codes + unit / 2 + part);
-                IntVector low = bytes(lo + unit / 2 + part);
+                IntVector high = (IntVector) ByteVector.fromMemorySegment(B, ALL, codes + unit / 2 + part, ORDER)
+                        .convertShape(ZERO_EXTEND_B2I, I, 0);
+                IntVector low = (IntVector) ByteVector.fromMemorySegment(B, ALL, lo + unit / 2 + part, ORDER)
+                        .convertShape(ZERO_EXTEND_B2I, I, 0);
                 IntVector left = high.lanewise(LSHL, 4).and(0xf0).or(low.and(15));
-                store(target + c * 4L, toFloat(left).fma(factor, offset));
+                FloatVector leftNumbers = (FloatVector) left.convert(I2F, 0);
+                leftNumbers.fma(factor, offset).intoMemorySegment(ALL, target + c * 4L, ORDER);
                 if (c + UNIT < headSize) {
                     IntVector right = high.and(0xf0).or(low.lanewise(LSHR, 4));
-                    store(target + (c + UNIT) * 4L, toFloat(right).fma(factor, offset));
+                    FloatVector rightNumbers = (FloatVector) right.convert(I2F, 0);
+                    rightNumbers.fma(factor, offset).intoMemorySegment(ALL, target + (c + UNIT) * 4L, ORDER);
                 }
             }
         }
     }
 
     /**
-     * One token of a progressive key block into a column of a tile. Source and target are both a byte or a number per
-     * row, so there is nothing for a vector to load or store.
+     * One token of a progressive key block into a column of a tile. Codes come one byte from each row of the block and
+     * numbers go one to each row of the tile, so both pass through scratch memory; what lies between is done in vectors.
      */
     static void key(long hi, int token, long lo, int headSize, long tile, int column) {
+        Column scratch = Column.of(headSize);
+        byte[] codes = scratch.codes;
+        float[] numbers = scratch.numbers;
         int rowBytes = rowBytes(4, BLOCK);
-        long codes = hi + BlockLayout.codeByte(4, token);
+        long source = hi + BlockLayout.codeByte(4, token);
+        for (int c = 0; c < headSize; c++) {
+            codes[c] = ALL.get(JAVA_BYTE, source + (long) c * rowBytes);
+        }
         int shift = BlockLayout.codeShift(4, token);
-        long scales = hi + BlockLayout.keyScales(4, headSize);
-        long zeros = hi + BlockLayout.keyZeros(4, headSize);
+        float[] parameters = scratch.parameters;
+        Lanes.halves(hi + BlockLayout.keyScales(4, headSize), headSize, parameters, 0);
+        Lanes.halves(hi + BlockLayout.keyZeros(4, headSize), headSize, parameters, headSize);
+        for (int c = 0; c < headSize; c += L) {
+            long lowByte = lo + BlockLayout.codeByte(4, c);
+            IntVector high = (IntVector) ByteVector.fromArray(B, codes, c).convertShape(ZERO_EXTEND_B2I, I, 0);
+            IntVector low = (IntVector) ByteVector.fromMemorySegment(B, ALL, lowByte, ORDER)
+                    .convertShape(ZERO_EXTEND_B2I, I, 0);
+            low = low.lanewise(LSHR, BlockLayout.codeShift(4, c)).and(15);
+            IntVector code = high.lanewise(LSHR, shift).and(15).lanewise(LSHL, 4).or(low);
+            FloatVector scale = FloatVector.fromArray(F, parameters, c);
+            FloatVector zero = FloatVector.fromArray(F, parameters, headSize + c);
+            ((FloatVector) code.convert(I2F, 0)).fma(scale, zero).intoArray(numbers, c);
+        }
         long target = tile + column * 4L;
-        for (int unit = 0; unit < headSize; unit += 2 * UNIT) {
-            for (int k = 0; k < UNIT; k++) {
-                int low = ALL.get(JAVA_BYTE, lo + unit / 2 + k);
-                for (int c = unit + k; c < Math.min(unit + 2 * UNIT, headSize); c += UNIT) {
-                    int high = ALL.get(JAVA_BYTE, codes + (long) c * rowBytes) >> shift;
-                    float code = ((high & 15) << 4) | (low & 15);
-                    float x = Math.fma(code, half(scales + (long) c * HALF), half(zeros + (long) c * HALF));
-                    store(target + (long) c * BLOCK * FLOAT, x);
-                    low >>= 4;
-                }
+        for (int c = 0; c < headSize; c++) {
+            store(target + (long) c * BLOCK * FLOAT, numbers[c]);
+        }
+    }
+
+    /** Memory of one thread for one token's keys. */
+    private static final class Column {
+        private static final ThreadLocal<Column> OF_THREAD = ThreadLocal.withInitial(() -> new Column(256));
+
+        private final byte[] codes;
+        private final float[] numbers;
+        private final float[] parameters;
+
+        private Column(int headSize) {
+            codes = new byte[headSize];
+            numbers = new float[headSize];
+            parameters = new float[2 * headSize];
+        }
+
+        private static Column of(int headSize) {
+            Column column = OF_THREAD.get();
+            if (column.codes.length < headSize) {
+                column = new Column(headSize);
+                OF_THREAD.set(column);
             }
+            return column;
         }
     }
 }

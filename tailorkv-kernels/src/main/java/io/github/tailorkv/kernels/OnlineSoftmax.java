@@ -8,7 +8,6 @@ import static io.github.tailorkv.kernels.Lanes.ORDER;
 import static io.github.tailorkv.kernels.NativeMemory.ALL;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT_UNALIGNED;
 import static jdk.incubator.vector.FloatVector.fromMemorySegment;
-import static jdk.incubator.vector.VectorOperators.ADD;
 import static jdk.incubator.vector.VectorOperators.LT;
 import static jdk.incubator.vector.VectorOperators.MAX;
 
@@ -26,27 +25,23 @@ final class OnlineSoftmax {
     /** One row of {@link AttentionKernels#softmaxStep}. */
     static void step(
             long s, int visible, float scale, float softCap, long state, long acc, int headSize) {
+        float factor = scale;
+        if (softCap > 0) {
+            ScoreSelection.scale(s, BLOCK, scale, softCap);
+            factor = 1;
+        }
         FloatVector largest = FloatVector.broadcast(F, Float.NEGATIVE_INFINITY);
         for (int t = 0; t < BLOCK; t += L) {
-            FloatVector x = fromMemorySegment(F, ALL, s + t * 4L, ORDER).mul(scale);
-            if (softCap > 0) {
-                x = Lanes.softCap(x, softCap);
-            }
+            FloatVector x = fromMemorySegment(F, ALL, s + t * 4L, ORDER).mul(factor);
             x = FloatVector.broadcast(F, Float.NEGATIVE_INFINITY).blend(x, IOTA.compare(LT, visible - t).cast(F));
             x.intoMemorySegment(ALL, s + t * 4L, ORDER);
-            largest = Lanes.max(largest, x);
+            largest = largest.blend(x, largest.compare(LT, x));
         }
         float maximum = ALL.get(JAVA_FLOAT_UNALIGNED, state);
         float newMaximum = Math.max(maximum, largest.reduceLanes(MAX));
         float shift = newMaximum == Float.NEGATIVE_INFINITY ? 0 : newMaximum;
 
-        FloatVector sum = FloatVector.zero(F);
-        for (int t = 0; t < BLOCK; t += L) {
-            FloatVector weight = Lanes.exp(fromMemorySegment(F, ALL, s + t * 4L, ORDER).sub(shift));
-            weight.intoMemorySegment(ALL, s + t * 4L, ORDER);
-            sum = sum.add(weight);
-        }
-        float total = sum.reduceLanes(ADD);
+        float total = Lanes.exponentials(s, 0, 1, BLOCK, shift, s);
         float oldTotal = ALL.get(JAVA_FLOAT_UNALIGNED, state + 4);
         if (newMaximum > maximum) {
             float correction = Lanes.exp(maximum - newMaximum);
@@ -97,12 +92,9 @@ final class OnlineSoftmax {
         float maximum = ALL.get(JAVA_FLOAT_UNALIGNED, state);
         float newMaximum = Math.max(maximum, ScoreSelection.max(s, count));
         float shift = newMaximum == Float.NEGATIVE_INFINITY ? 0 : newMaximum;
-        FloatVector sum = FloatVector.zero(F);
-        int i = 0;
-        for (; i + L <= count; i += L) {
-            sum = sum.add(Lanes.exp(fromMemorySegment(F, ALL, s + i * 4L, ORDER).sub(shift)));
-        }
-        float total = sum.reduceLanes(ADD) + Lanes.exp(maximum - shift) * ALL.get(JAVA_FLOAT_UNALIGNED, state + 4);
+        int i = count - count % L;
+        float total = Lanes.exponentials(s, 0, 1, i, shift, 0)
+                + Lanes.exp(maximum - shift) * ALL.get(JAVA_FLOAT_UNALIGNED, state + 4);
         for (; i < count; i++) {
             total += Lanes.exp(ALL.get(JAVA_FLOAT_UNALIGNED, s + i * 4L) - shift);
         }

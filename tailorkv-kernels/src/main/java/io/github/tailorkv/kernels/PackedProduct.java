@@ -108,10 +108,9 @@ final class PackedProduct {
         float[] parameters = scratch.parameters;
         int i = 0;
         if (contiguous && groups == 1) {
-            for (; i + L <= depth; i += L) {
-                Lanes.halves(Lanes.shorts(scales + (long) i * HALF)).intoArray(parameters, i);
-                Lanes.halves(Lanes.shorts(zeros + (long) i * HALF)).intoArray(parameters, depth + i);
-            }
+            i = depth - depth % L;
+            Lanes.halves(scales, i, parameters, 0);
+            Lanes.halves(zeros, i, parameters, depth);
         }
         for (; i < depth; i++) {
             long at = (long) taken[i] * groups * HALF;

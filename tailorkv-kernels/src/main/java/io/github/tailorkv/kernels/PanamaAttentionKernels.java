@@ -23,11 +23,6 @@ import jdk.incubator.vector.FloatVector;
  * The kernels with the Vector API. This class turns segments into checked addresses; the work is done by
  * {@link TileProduct}, {@link PackedProduct}, {@link OnlineSoftmax}, {@link BlockQuantizer}, {@link BlockReader},
  * {@link ScoreSelection} and {@link RowConversion}. Head sizes are multiples of 16.
- *
- * <p>A rule of those classes that is invisible in their code: a vector must never reach a call that is not inlined, or it
- * is boxed on the heap and the kernel is thirty times slower. The JDK's own vector methods are always inlined; ours only
- * until a method has grown to some 18000 nodes in the compiler, which sixteen sums and their loads nearly are. So the
- * large kernels call the Vector API directly and the small ones may use {@link Lanes}.
  */
 final class PanamaAttentionKernels implements AttentionKernels {
 

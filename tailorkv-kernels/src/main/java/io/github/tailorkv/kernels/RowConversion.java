@@ -1,19 +1,20 @@
 package io.github.tailorkv.kernels;
 
+import static io.github.tailorkv.kernels.Lanes.F;
 import static io.github.tailorkv.kernels.Lanes.I;
 import static io.github.tailorkv.kernels.Lanes.L;
 import static io.github.tailorkv.kernels.Lanes.ORDER;
 import static io.github.tailorkv.kernels.Lanes.S;
-import static io.github.tailorkv.kernels.Lanes.load;
 import static io.github.tailorkv.kernels.Lanes.scalar;
-import static io.github.tailorkv.kernels.Lanes.shorts;
 import static io.github.tailorkv.kernels.Lanes.store;
 import static io.github.tailorkv.kernels.NativeMemory.ALL;
 import static java.lang.foreign.ValueLayout.JAVA_SHORT_UNALIGNED;
+import static jdk.incubator.vector.FloatVector.fromMemorySegment;
 import static jdk.incubator.vector.VectorOperators.I2S;
 import static jdk.incubator.vector.VectorOperators.LSHL;
 import static jdk.incubator.vector.VectorOperators.LSHR;
 import static jdk.incubator.vector.VectorOperators.NE;
+import static jdk.incubator.vector.VectorOperators.ZERO_EXTEND_S2I;
 
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
@@ -28,7 +29,7 @@ final class RowConversion {
     static void toBFloat16(long source, long target, int count) {
         int i = 0;
         for (; i + L <= count; i += L) {
-            FloatVector x = load(source + i * 4L);
+            FloatVector x = fromMemorySegment(F, ALL, source + i * 4L, ORDER);
             IntVector word = x.reinterpretAsInts();
             IntVector rounded = word.add(word.lanewise(LSHR, 16).and(1)).add(0x7fff);
             IntVector kept = rounded.blend(word.or(0x400000), x.compare(NE, x).cast(I)).lanewise(LSHR, 16);
@@ -45,7 +46,9 @@ final class RowConversion {
     static void fromBFloat16(long source, long target, int count) {
         int i = 0;
         for (; i + L <= count; i += L) {
-            store(target + i * 4L, shorts(source + i * 2L).lanewise(LSHL, 16).reinterpretAsFloats());
+            IntVector word = (IntVector) ShortVector.fromMemorySegment(S, ALL, source + i * 2L, ORDER)
+                    .convertShape(ZERO_EXTEND_S2I, I, 0);
+            word.lanewise(LSHL, 16).intoMemorySegment(ALL, target + i * 4L, ORDER);
         }
         for (; i < count; i++) {
             store(target + i * 4L, Float.intBitsToFloat(ALL.get(JAVA_SHORT_UNALIGNED, source + i * 2L) << 16));
@@ -66,12 +69,12 @@ final class RowConversion {
             long second = first + half * 4L;
             int i = 0;
             for (; i + L <= half; i += L) {
-                FloatVector cosine = load(table + i * 4L);
-                FloatVector sine = load(table + (half + i) * 4L);
-                FloatVector a = load(first + i * 4L);
-                FloatVector b = load(second + i * 4L);
-                store(first + i * 4L, a.mul(cosine).sub(b.mul(sine)));
-                store(second + i * 4L, b.mul(cosine).add(a.mul(sine)));
+                FloatVector cosine = fromMemorySegment(F, ALL, table + i * 4L, ORDER);
+                FloatVector sine = fromMemorySegment(F, ALL, table + (half + i) * 4L, ORDER);
+                FloatVector a = fromMemorySegment(F, ALL, first + i * 4L, ORDER);
+                FloatVector b = fromMemorySegment(F, ALL, second + i * 4L, ORDER);
+                a.mul(cosine).sub(b.mul(sine)).intoMemorySegment(ALL, first + i * 4L, ORDER);
+                b.mul(cosine).add(a.mul(sine)).intoMemorySegment(ALL, second + i * 4L, ORDER);
             }
             for (; i < half; i++) {
                 float cosine = scalar(table + i * 4L);

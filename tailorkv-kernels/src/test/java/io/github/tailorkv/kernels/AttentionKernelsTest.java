@@ -154,7 +154,7 @@ class AttentionKernelsTest {
                 int stride = headSize + random.nextInt(3);
                 MemorySegment q = gaussian((rows - 1) * stride + headSize);
                 int[] channels = random.ints(headSize + 2, 0, headSize).toArray();
-                int[] counts = {-1, 0, 1, Math.min(16, headSize), headSize};
+                int[] counts = {-1, random.nextInt(headSize + 1)};
                 for (int count : counts) {
                     int[] list = count < 0 ? null : channels;
                     MemorySegment expected = gaussian(rows * BLOCK);
@@ -176,7 +176,7 @@ class AttentionKernelsTest {
         for (int bits : BITS) {
             MemorySegment block = memory.bytes(BlockLayout.packedValueBytes(bits, headSize));
             scalar.quantizeValues(gaussian(headSize * BLOCK), 0, headSize, bits, block, 0);
-            for (int tokens = 0; tokens <= BLOCK; tokens++) {
+            for (int tokens = bits % 3; tokens <= BLOCK; tokens += 3) {
                 int rows = ROWS[random.nextInt(ROWS.length)];
                 boolean refined = bits == 4 && tokens % 2 == 0;
                 MemorySegment p = gaussian(rows * BLOCK);
@@ -303,6 +303,37 @@ class AttentionKernelsTest {
             vector.scaleScores(actual, 0, count, 3, softCap);
             assertClose(expected, actual, 4, "scores, cap " + softCap);
         }
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {1, 2, 3, 10})
+    void rank(int blocks) {
+        for (int rows : ROWS) {
+            MemorySegment s = gaussian(blocks * rows * BLOCK);
+            s.setAtIndex(F32, random.nextInt(BLOCK), Float.NEGATIVE_INFINITY);
+            s.setAtIndex(F32, random.nextInt(BLOCK), 70);
+            MemorySegment expected = memory.floats(blocks * BLOCK);
+            MemorySegment actual = memory.floats(blocks * BLOCK);
+            float[] expectedMaxima = new float[blocks];
+            float[] actualMaxima = new float[blocks];
+            scalar.rank(s, 0, blocks, rows, expected, 0, expectedMaxima);
+            vector.rank(s, 0, blocks, rows, actual, 0, actualMaxima);
+            assertClose(expected, actual, blocks * BLOCK, "rows " + rows);
+            assertArrayEquals(expectedMaxima, actualMaxima, 1e-4f, message("maxima"));
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {16, 80, 128, 256})
+    void putKey(int headSize) {
+        MemorySegment key = gaussian(headSize);
+        MemorySegment expected = gaussian(headSize * BLOCK);
+        MemorySegment actual = memory.copy(expected);
+        for (int column : new int[] {0, 17, BLOCK - 1}) {
+            scalar.putKey(key, 0, headSize, expected, 0, column);
+            vector.putKey(key, 0, headSize, actual, 0, column);
+        }
+        assertSame(expected, actual, "columns");
     }
 
     @ParameterizedTest

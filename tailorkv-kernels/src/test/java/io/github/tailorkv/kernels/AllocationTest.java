@@ -1,0 +1,116 @@
+package io.github.tailorkv.kernels;
+
+import static io.github.tailorkv.kernels.BlockLayout.BLOCK;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+
+import com.sun.management.ThreadMXBean;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.lang.management.ManagementFactory;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import java.util.Random;
+
+import org.junit.jupiter.api.DynamicTest;
+import org.junit.jupiter.api.TestFactory;
+
+/**
+ * Once compiled, no kernel allocates. A vector that the compiler had to box shows here as bytes, long before anybody
+ * looks for the speed that went with it.
+ */
+class AllocationTest {
+
+    private static final int HEAD_SIZE = 96;
+    private static final int CALLS = 200;
+    private static final long PATIENCE_NANOS = 60_000_000_000L;
+
+    private final AttentionKernels kernels = KernelLadder.choose("panama");
+    private final ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
+
+    @TestFactory
+    Iterable<DynamicTest> everyKernel() {
+        Arena arena = Arena.ofAuto();
+        int h = HEAD_SIZE;
+        MemorySegment a = gaussian(arena, BLOCK * h);
+        MemorySegment b = gaussian(arena, BLOCK * h);
+        MemorySegment c = gaussian(arena, BLOCK * h);
+        MemorySegment state = gaussian(arena, 64);
+        MemorySegment hi = arena.allocate(BlockLayout.packedKeyBytes(8, h) + BlockLayout.packedValueBytes(8, h));
+        MemorySegment lo = arena.allocate((long) BLOCK * BlockLayout.lowRecordBytes(h));
+        int stride = BlockLayout.lowRecordBytes(h);
+        int[] channels = new Random(1).ints(16, 0, h).toArray();
+        int[] indices = new int[BLOCK * h];
+        float[] maxima = new float[9];
+
+        Map<String, Runnable> calls = new LinkedHashMap<>();
+        for (int rows : new int[] {1, 7}) {
+            calls.put("scores of " + rows, () -> kernels.scores(a, 0, h, b, 0, h * 4L, rows, c, 0));
+            calls.put("accumulate " + rows, () -> kernels.accumulate(a, 0, h, b, 0, rows, 63, c, 0));
+            for (float cap : new float[] {0, 30}) {
+                calls.put("softmaxStep of " + rows + ", cap " + cap,
+                        () -> kernels.softmaxStep(a, 0, rows, 60, 50, 2, 0.1f, cap, state, 0, c, 0, h));
+            }
+            for (int bits : new int[] {1, 2, 4, 8}) {
+                calls.put("packedScores of " + rows + ", bits " + bits,
+                        () -> kernels.packedScores(hi, 0, bits, false, h, null, 0, b, 0, h * 4L, rows, c, 0));
+                calls.put("packedScores of " + rows + ", bits " + bits + ", few channels",
+                        () -> kernels.packedScores(hi, 0, bits, false, h, channels, 16, b, 0, h * 4L, rows, c, 0));
+                calls.put("packedAccumulate " + rows + ", bits " + bits,
+                        () -> kernels.packedAccumulate(hi, 0, bits, false, h, b, 0, rows, 63, c, 0));
+            }
+        }
+        calls.put("merge", () -> kernels.merge(state, 0, c, 0, state, 64, a, 0, 7, h));
+        calls.put("normalize", () -> kernels.normalize(state, 0, a, 0, 7, h, c, 0, h * 4L));
+        for (int bits : new int[] {1, 2, 4, 8}) {
+            calls.put("quantizeKeys, bits " + bits, () -> kernels.quantizeKeys(a, 0, h, bits, hi, 0));
+            calls.put("quantizeValues, bits " + bits, () -> kernels.quantizeValues(a, 0, h, bits, hi, 0));
+            calls.put("unpackKeys, bits " + bits, () -> kernels.unpackKeys(hi, 0, bits, false, h, c, 0));
+            calls.put("unpackValues, bits " + bits, () -> kernels.unpackValues(hi, 0, bits, false, h, c, 0));
+        }
+        calls.put("splitKeys", () -> kernels.splitKeys(a, 0, h, hi, 0, lo, 0, stride));
+        calls.put("splitValues", () -> kernels.splitValues(a, 0, h, hi, 0, lo, 0, stride));
+        calls.put("joinKeys", () -> kernels.joinKeys(hi, 0, lo, 0, stride, h, c, 0));
+        calls.put("joinValues", () -> kernels.joinValues(hi, 0, lo, 0, stride, h, c, 0));
+        calls.put("gatherKey", () -> kernels.gatherKey(hi, 0, 17, lo, 0, h, c, 0, 40));
+        calls.put("gatherValue", () -> kernels.gatherValue(hi, 0, 17, lo, 0, h, c, 0, 40));
+        calls.put("toBFloat16", () -> kernels.toBFloat16(a, 0, c, 0, 1001));
+        calls.put("fromBFloat16", () -> kernels.fromBFloat16(c, 0, b, 0, 1001));
+        calls.put("logSumExpStep", () -> kernels.logSumExpStep(a, 0, 1001, state, 0));
+        calls.put("scaleScores", () -> kernels.scaleScores(b, 0, 1001, 1, 0));
+        calls.put("scaleScores, cap 30", () -> kernels.scaleScores(b, 0, 1001, 1, 30));
+        calls.put("maxShifted", () -> kernels.maxShifted(a, 0, 1001, 1, b, 0));
+        calls.put("putKey", () -> kernels.putKey(a, 0, h, c, 0, 40));
+        calls.put("rank", () -> kernels.rank(a, 0, 9, 7, b, 0, maxima));
+        calls.put("max", () -> kernels.max(a, 0, 1001));
+        calls.put("indicesAtLeast", () -> kernels.indicesAtLeast(a, 0, 1001, 1, 0, indices, 0));
+        calls.put("rotate", () -> kernels.rotate(b, 0, 7, h, a, 0));
+        return calls.entrySet()
+                .stream()
+                .map(call -> DynamicTest.dynamicTest(call.getKey(), () -> assertSilent(call.getValue())))
+                .toList();
+    }
+
+    /** Calls until a stretch of calls allocates nothing: how long the compiler takes is its own affair. */
+    private void assertSilent(Runnable call) {
+        long deadline = System.nanoTime() + PATIENCE_NANOS;
+        long bytes;
+        do {
+            long before = threads.getCurrentThreadAllocatedBytes();
+            for (int i = 0; i < CALLS; i++) {
+                call.run();
+            }
+            bytes = threads.getCurrentThreadAllocatedBytes() - before;
+        } while (bytes != 0 && System.nanoTime() < deadline);
+        assertEquals(0, bytes, "bytes in " + CALLS + " calls");
+    }
+
+    private static MemorySegment gaussian(Arena arena, int count) {
+        Random random = new Random(count);
+        MemorySegment x = arena.allocate(count * 4L, 64);
+        for (int i = 0; i < count; i++) {
+            x.setAtIndex(ValueLayout.JAVA_FLOAT, i, (float) random.nextGaussian());
+        }
+        return x;
+    }
+}
