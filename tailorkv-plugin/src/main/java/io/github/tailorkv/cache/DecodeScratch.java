@@ -6,6 +6,7 @@ import io.github.tailorkv.kernels.BlockLayout;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.nio.ByteBuffer;
 
 /**
  * What one thread needs to attend one head group in a decode step: a pair of F32 tiles, the scores of one block, and the
@@ -43,7 +44,16 @@ final class DecodeScratch implements AutoCloseable {
     /** Starts a new softmax. */
     void reset() {
         resetState(memory, state, rows);
-        memory.asSlice(acc, rows * rowBytes).fill((byte) 0);
+        zero(memory, acc, rows * rowBytes);
+    }
+
+    private static final MemorySegment ZEROS = MemorySegment.ofBuffer(ByteBuffer.allocateDirect(1 << 16));
+
+    /** Clears memory without making a slice of it: decode steps allocate nothing, compiled or not. */
+    static void zero(MemorySegment memory, long offset, long bytes) {
+        for (long done = 0; done < bytes; done += ZEROS.byteSize()) {
+            MemorySegment.copy(ZEROS, 0, memory, offset + done, Math.min(ZEROS.byteSize(), bytes - done));
+        }
     }
 
     /** Sets running maxima to minus infinity and running sums to 0. */

@@ -32,6 +32,10 @@ final class HybridModelCache implements ModelCache {
     HybridModelCache(ModelShape shape, Settings settings) {
         this.shape = shape;
         this.settings = settings;
+        if (settings.budget() > shape.contextLength()) {
+            throw new SettingsException("tailorkv.budget=" + settings.budget() + " is more than the "
+                    + shape.contextLength() + " tokens of the model's context; it takes a number up to that");
+        }
         AttentionKernels kernels = kernels(settings.backend());
         context = new LayerContext(
                 shape.attention(), settings, kernels, fixedKinds(shape, settings), shape.bfloat16());

@@ -109,7 +109,7 @@ final class PrefillPass implements Workers.Job, AutoCloseable {
                     rowsAt + (i - from) * groupBytes,
                     groupBytes);
         }
-        work.asSlice(accAt, rows * rowBytes).fill((byte) 0);
+        DecodeScratch.zero(work, accAt, rows * rowBytes);
         DecodeScratch.resetState(work, stateAt, rows);
 
         DecodeScratch tiles = scratch[slot];

@@ -186,7 +186,7 @@ public record Settings(
             String preset = oneOf("tailorkv.preset", "balanced", "balanced", "compact", "paper", "exact");
             boolean paper = preset.equals("paper");
             boolean compact = preset.equals("compact");
-            return new Settings(
+            Settings settings = new Settings(
                     flag("tailorkv.enabled", false),
                     text("tailorkv.provider", "hybrid"),
                     preset,
@@ -212,6 +212,11 @@ public record Settings(
                     whole("tailorkv.idle.sessions", 32, 0, 1_000_000),
                     bytes("tailorkv.idle.memory", quarterOfMemory()),
                     path("tailorkv.report"));
+            if (settings.indexBits() == 8 && settings.rows() != Rows.BF16) {
+                throw new SettingsException("tailorkv.index=8 needs tailorkv.rows=bf16: with rows of "
+                        + settings.rows().name().toLowerCase(Locale.ROOT) + " the index is their upper 4 bits");
+            }
+            return settings;
         }
 
         private @Nullable String value(String name) {
