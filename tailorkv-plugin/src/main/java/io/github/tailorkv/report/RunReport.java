@@ -17,8 +17,8 @@ import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What the session with the most tokens held at its peak, written as JSON whenever a model is closed and when the JVM
- * ends. One report per file and JVM, whatever the number of models; readers see the old file or the new one, never half of
+ * What the session with the most tokens held at its peak, written as JSON after each turn that set a new peak, whenever a
+ * model is closed and when the JVM ends. One report per file and JVM, whatever the number of models; readers see the old file or the new one, never half of
  * one.
  */
 public final class RunReport {
@@ -67,6 +67,7 @@ public final class RunReport {
         int tokens = tokens(layers);
         if (peak == null || tokens > peak.tokens) {
             peak = new Peak(server, List.copyOf(layers), tokens);
+            write();
         }
     }
 
