@@ -22,8 +22,7 @@ import picocli.CommandLine.ParameterException;
  * standard error. It is an application as any other: it knows Jlama's public interface and, but for the name of a report
  * file that it looks into when there is one, nothing of TailorKV.
  */
-@Command(name = "chat", description = "Chats with a model, about a document if there is one.",
-        mixinStandardHelpOptions = true, sortOptions = false)
+@Command(name = "chat", description = "Chats with a model, about a document if there is one.", sortOptions = false)
 public final class Chat implements Callable<Integer> {
     private static final String HELP = "/new starts a new session, /quit or the end of input leaves.";
 
@@ -48,6 +47,10 @@ public final class Chat implements Callable<Integer> {
     @Option(names = "--progress", negatable = true,
             description = "show how far a prompt is (default: if this is a terminal)")
     private @Nullable Boolean progress;
+
+    @SuppressWarnings("UnusedVariable") // picocli looks at the option itself
+    @Option(names = {"-h", "--help"}, usageHelp = true, description = "show this")
+    private boolean help;
 
     private final @Nullable Console terminal = terminal();
 
@@ -79,8 +82,8 @@ public final class Chat implements Callable<Integer> {
             throw new ParameterException(line, "--temperature takes a number of 0 or more, not " + temperature);
         }
         if (!Files.isRegularFile(folder.resolve("config.json"))) {
-            throw new ParameterException(line, "--model " + folder + ": there is no config.json in it; a model is the "
-                    + "folder with config.json, tokenizer.json and *.safetensors as Hugging Face has it");
+            throw new IOException("--model " + folder + ": there is no config.json in it; a model is the folder with "
+                    + "config.json, tokenizer.json and *.safetensors as Hugging Face has it");
         }
         String text = document == null ? "" : read(document);
         try (AbstractModel model = ModelSupport.loadModel(folder.toFile(), DType.F32, DType.I8)) {
