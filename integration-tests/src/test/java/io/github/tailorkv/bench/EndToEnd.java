@@ -57,7 +57,8 @@ import picocli.CommandLine.Spec;
         footer = {
             "",
             "Columns: prefill/s is the speed over the last --marginal tokens before the context length, to here/s that "
-                    + "over all tokens; decode ms is the median of --decode-steps steps without sampling; attention ms "
+                    + "over all tokens; decode ms is the median of --decode-steps steps without sampling, first ms the step "
+                    + "before them, in which the plugin may settle what it keeps of the prompt; attention ms "
                     + "is that less the same contender's step at an empty cache (floor), which is nearly all matrix "
                     + "products; RSS is the process after decoding, mapped page files included, peak the highest since "
                     + "the previous context length. KV is what the cache holds at the end, by the plugin's own report.",
@@ -92,7 +93,7 @@ public final class EndToEnd implements Callable<Integer> {
                         .headSize(64)
                         .feedForward(1024)
                         .vocabulary(4096)
-                        .context(131_072)
+                        .context(129 * 1024)
                         .type(WeightType.BF16);
                 case LLAMA_1B -> ModelSpec.llama1B();
                 case LLAMA_1B_FULL -> ModelSpec.llama1B().vocabulary(128_256);
@@ -178,7 +179,7 @@ public final class EndToEnd implements Callable<Integer> {
 
     @Option(
             names = "--warm-up",
-            defaultValue = "1024",
+            defaultValue = "1280",
             paramLabel = "N",
             description = "Unmeasured prompt tokens first (default: ${DEFAULT-VALUE}).")
     private int warmUp;

@@ -29,7 +29,7 @@ class EndToEndIT {
             assertTrue(line.get("residentBytes").asLong() > 0, line::toString);
         }
         assertTrue(measured.getLast().get("prefillMarginal").asDouble() > 0);
-        assertEquals(303, summary(lines).get("tokens").asInt());
+        assertEquals(311, summary(lines).get("tokens").asInt());
     }
 
     @Test
@@ -38,7 +38,28 @@ class EndToEndIT {
         List<JsonNode> measured = measurements(lines);
         assertEquals(3, measured.size());
         assertTrue(measured.getLast().path("prefillMarginal").isMissingNode());
-        assertEquals(5003, summary(lines).get("tokens").asInt());
+        assertEquals(5011, summary(lines).get("tokens").asInt());
+    }
+
+    @Test
+    void measuresThePluginBesideStock() throws IOException {
+        List<JsonNode> lines = run("--contexts", "400", "--run", "stock", "exact", "all:policy=retrieve,budget=32");
+        assertEquals(
+                List.of("stock", "stock", "exact", "exact", "all", "all"),
+                measurements(lines).stream().map(m -> m.get("configuration").asText()).toList());
+        JsonNode exact = lines.stream().filter(l -> l.has("report")).findFirst().orElseThrow();
+        assertEquals("exact", exact.at("/report/policy").asText());
+        assertEquals(411, exact.at("/report/totals/tokens").asInt());
+        assertTrue(exact.at("/report/totals/residentBytes").asLong() > 0);
+    }
+
+    @Test
+    void measuresThePluginAfterASyntheticPrefill() throws IOException {
+        List<JsonNode> lines = run("--contexts", "1k,5000", "--run", "balanced", "compact", "--synthetic-prefill");
+        assertEquals(6, measurements(lines).size());
+        for (JsonNode line : lines.stream().filter(l -> l.has("report")).toList()) {
+            assertEquals(5011, line.at("/report/totals/tokens").asInt(), line::toString);
+        }
     }
 
     @Test

@@ -5,6 +5,7 @@ import com.github.tjake.jlama.model.AbstractModel;
 import com.github.tjake.jlama.model.ModelSupport;
 import com.github.tjake.jlama.safetensors.Config;
 import com.github.tjake.jlama.safetensors.DType;
+import com.github.tjake.jlama.tensor.operations.TensorOperationsProvider;
 import io.github.tailorkv.models.JlamaSession;
 import java.io.File;
 import java.io.IOException;
@@ -23,6 +24,11 @@ final class MeasuredRun {
     private static final int CHUNK = 256;
     private static final int FLOOR_REPEATS = 3;
     private static final double NANOS = 1e9;
+
+    /** Decode steps before the timed ones, of which only the first is timed, by itself. */
+    private static final int SETTLING_STEPS = 8;
+
+    private static final int WARM_UP_STEPS = 64;
 
     private static final ObjectMapper JSON = new ObjectMapper();
     private static final PrintStream OUT = new PrintStream(System.out, true, StandardCharsets.UTF_8);
@@ -56,6 +62,11 @@ final class MeasuredRun {
     }
 
     private void run() throws IOException {
+        int last = request.contexts().getLast() + SETTLING_STEPS + request.decodeSteps();
+        if (last > config.contextLength) {
+            throw new IllegalArgumentException(
+                    "The model's context of " + config.contextLength + " tokens has no room for " + last);
+        }
         warmUp();
         double floorPrefill = floorPrefill();
         double floorDecode = floorDecode();
@@ -74,6 +85,7 @@ final class MeasuredRun {
                 new RunSummary(
                         request.configuration(),
                         request.round(),
+                        TensorOperationsProvider.get().name(),
                         loadSeconds,
                         floorPrefill,
                         floorDecode,
@@ -88,7 +100,7 @@ final class MeasuredRun {
             for (int done = 0; done < request.warmUp(); done += CHUNK) {
                 session.prefill(tokens(CHUNK));
             }
-            decode(session);
+            decode(session, WARM_UP_STEPS);
         }
     }
 
@@ -104,10 +116,7 @@ final class MeasuredRun {
 
     private double floorDecode() throws IOException {
         try (JlamaSession session = JlamaSession.open(model)) {
-            session.decode(tokens(1)[0]);
-            double[] steps = decode(session);
-            report(Measurement.FLOOR, null, steps, 0);
-            return Quantiles.median(steps);
+            return decodeAndReport(session, Measurement.FLOOR, null, 0);
         }
     }
 
@@ -125,7 +134,7 @@ final class MeasuredRun {
             }
         }
         double seconds = (System.nanoTime() - begin) / NANOS;
-        report(context, marginal, decode(session), seconds);
+        decodeAndReport(session, context, marginal, seconds);
         ProcessMemory.resetPeak();
         return !timeIsUp();
     }
@@ -155,8 +164,8 @@ final class MeasuredRun {
     }
 
     /** Milliseconds of each step. */
-    private double[] decode(JlamaSession session) {
-        double[] steps = new double[request.decodeSteps()];
+    private double[] decode(JlamaSession session, int count) {
+        double[] steps = new double[count];
         for (int i = 0; i < steps.length; i++) {
             int token = tokens(1)[0];
             long begin = System.nanoTime();
@@ -166,7 +175,11 @@ final class MeasuredRun {
         return steps;
     }
 
-    private void report(int context, @Nullable Double marginal, double[] steps, double seconds) throws IOException {
+    /** The median of the timed steps. */
+    private double decodeAndReport(JlamaSession session, int context, @Nullable Double marginal, double seconds)
+            throws IOException {
+        double first = decode(session, SETTLING_STEPS)[0];
+        double[] steps = decode(session, request.decodeSteps());
         ProcessMemory memory = ProcessMemory.now();
         peakResident = Math.max(peakResident, memory.peakResident());
         emit(
@@ -177,6 +190,7 @@ final class MeasuredRun {
                         request.synthetic(),
                         marginal,
                         marginal == null ? null : prefilled / prefillSeconds,
+                        first,
                         Quantiles.median(steps),
                         Quantiles.of(0.1, steps),
                         Quantiles.of(0.9, steps),
@@ -185,6 +199,7 @@ final class MeasuredRun {
                         memory.peakResident(),
                         memory.peakHeap(),
                         seconds));
+        return Quantiles.median(steps);
     }
 
     private SyntheticCache syntheticCache(JlamaSession session) {

@@ -13,6 +13,7 @@ import org.jspecify.annotations.Nullable;
  * @param synthetic whether random keys and values stood in for the prefill
  * @param prefillMarginal tokens/s over the last tokens before this context length
  * @param prefillTotal tokens/s from the first token to this context length
+ * @param firstDecodeMs time of the first decode step, in which a cache may settle what it keeps
  * @param decodeMs median time of a decode step, without sampling
  * @param decodeMsLow tenth percentile
  * @param decodeMsHigh ninetieth percentile
@@ -30,6 +31,7 @@ record Measurement(
         boolean synthetic,
         @Nullable Double prefillMarginal,
         @Nullable Double prefillTotal,
+        double firstDecodeMs,
         double decodeMs,
         double decodeMsLow,
         double decodeMsHigh,

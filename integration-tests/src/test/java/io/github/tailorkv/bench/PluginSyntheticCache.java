@@ -1,16 +1,12 @@
 package io.github.tailorkv.bench;
 
+import io.github.tailorkv.cache.QuickFill;
 import io.github.tailorkv.kernels.AttentionShape;
 import io.github.tailorkv.models.JlamaSession;
 import io.github.tailorkv.spi.ModelShape;
 import io.github.tailorkv.spi.SessionCache;
-import java.lang.foreign.Arena;
-import java.lang.foreign.MemorySegment;
 
-/**
- * Feeds the plugin's session through its SPI, layer by layer and chunk by chunk, as a prefill does. Attention is computed
- * on the way, so a long context takes its time, though far less than the whole model would.
- */
+/** Appends to the plugin's session, layer by layer and chunk by chunk as a prefill does, but without the attention. */
 final class PluginSyntheticCache implements SyntheticCache {
     private final RandomRows denseRows;
     private final RandomRows sparseRows;
@@ -35,21 +31,18 @@ final class PluginSyntheticCache implements SyntheticCache {
         AttentionShape attention = model.attention();
         int queries = attention.heads() * attention.headSize();
         int keys = attention.kvHeads() * attention.headSize();
-        try (Arena arena = Arena.ofConfined()) {
-            MemorySegment out = arena.allocate((long) CHUNK * queries * Float.BYTES, 64);
-            for (int start = from; start < to; start += CHUNK) {
-                int count = Math.min(CHUNK, to - start);
-                for (int layer = 0; layer < model.layers(); layer++) {
-                    RandomRows rows = layer == 0 ? denseRows : sparseRows;
-                    cache.attend(
-                            layer,
-                            start,
-                            count,
-                            rows.next(count * queries),
-                            rows.next(count * keys),
-                            values.next(count * keys),
-                            out.asSlice(0, (long) count * queries * Float.BYTES));
-                }
+        for (int start = from; start < to; start += CHUNK) {
+            int count = Math.min(CHUNK, to - start);
+            for (int layer = 0; layer < model.layers(); layer++) {
+                RandomRows rows = layer == 0 ? denseRows : sparseRows;
+                QuickFill.append(
+                        cache,
+                        layer,
+                        start,
+                        count,
+                        rows.next(count * queries),
+                        rows.next(count * keys),
+                        values.next(count * keys));
             }
         }
     }

@@ -17,7 +17,7 @@ import org.jspecify.annotations.Nullable;
  * speed its ratio to stock. Attention is what a decode step takes beyond the same contender's step at an empty cache.
  */
 final class ResultTable {
-    private static final String SPEED = "%8s  %-12s %10s %8s %10s %10s %8s %12s %12s %9s %9s%n";
+    private static final String SPEED = "%8s  %-12s %10s %8s %10s %10s %8s %12s %9s %12s %9s %9s%n";
     private static final String SUMMARY = "%-12s %12s %12s %10s %13s %13s %10s %10s %10s%n";
     private static final double MEGA = 1 << 20;
 
@@ -46,6 +46,7 @@ final class ResultTable {
                 "decode ms",
                 "x stock",
                 "p10-p90",
+                "first ms",
                 "attention ms",
                 "RSS MB",
                 "peak MB");
@@ -73,6 +74,12 @@ final class ResultTable {
         for (Configuration configuration : configurations) {
             printSummary(out, configuration);
         }
+        outcomes.values()
+                .stream()
+                .flatMap(List::stream)
+                .map(outcome -> outcome.summary().operations())
+                .distinct()
+                .forEach(name -> out.println("Jlama's matrix products: " + name));
         out.flush();
     }
 
@@ -97,6 +104,7 @@ final class ResultTable {
                 text("%.3f", ratio(decode, stockDecode)),
                 text("%.1f", median(context, name, Measurement::decodeMsLow)) + "-"
                         + text("%.1f", median(context, name, Measurement::decodeMsHigh)),
+                text("%.1f", median(context, name, Measurement::firstDecodeMs)),
                 text("%.2f", difference(decode, floor)),
                 text("%.0f", median(context, name, m -> m.residentBytes() / MEGA)),
                 text("%.0f", median(context, name, m -> m.peakResidentBytes() / MEGA)));
@@ -107,13 +115,11 @@ final class ResultTable {
         if (runs.isEmpty()) {
             return;
         }
-        OptionalDouble stockBytes = median(runs, o -> o.summary().stockBytes());
-        OptionalDouble resident = configuration.stock()
-                ? stockBytes
-                : median(runs, o -> o.report().at("/totals/residentBytes").asDouble());
-        OptionalDouble offloaded = configuration.stock()
-                ? OptionalDouble.empty()
-                : median(runs, o -> o.report().at("/totals/offloadedBytes").asDouble());
+        boolean stock = configuration.stock();
+        OptionalDouble tokens = median(runs, o -> stock ? o.summary().tokens() : total(o, "tokens"));
+        OptionalDouble stockBytes = median(runs, o -> stock ? o.summary().stockBytes() : total(o, "stockBytes"));
+        OptionalDouble resident = stock ? stockBytes : median(runs, o -> total(o, "residentBytes"));
+        OptionalDouble offloaded = stock ? OptionalDouble.empty() : median(runs, o -> total(o, "offloadedBytes"));
         OptionalDouble all = OptionalDouble.of(resident.orElse(0) + offloaded.orElse(0));
         out.printf(
                 Locale.ROOT,
@@ -121,12 +127,16 @@ final class ResultTable {
                 configuration.name(),
                 text("%.1f", median(runs, o -> o.summary().floorPrefill())),
                 text("%.2f", median(runs, o -> o.summary().floorDecodeMs())),
-                text("%.0f", median(runs, o -> o.summary().tokens())),
+                text("%.0f", tokens),
                 text("%.1f", over(resident, MEGA)),
                 text("%.1f", over(offloaded, MEGA)),
                 text("%.3f", ratio(all, stockBytes)),
                 text("%.0f", median(runs, o -> o.summary().peakResidentBytes() / MEGA)),
                 text("%.1f", median(runs, o -> o.summary().loadSeconds())));
+    }
+
+    private static double total(Outcome outcome, String name) {
+        return outcome.report().path("totals").path(name).asDouble();
     }
 
     private OptionalDouble median(int context, String name, ToDoubleFunction<Measurement> value) {

@@ -63,7 +63,10 @@ public record ModelSpec(
         return new Builder(architecture);
     }
 
-    /** The shape of Llama-3.2-1B with a vocabulary of a quarter of its size: 1.0 billion weights in BF16. */
+    /**
+     * The shape of Llama-3.2-1B with a vocabulary of a quarter of its size: 1.0 billion weights in BF16. The context has
+     * room for some tokens behind a prompt of 128k.
+     */
     public static Builder llama1B() {
         return builder(Architecture.LLAMA)
                 .layers(16)
@@ -71,7 +74,7 @@ public record ModelSpec(
                 .headSize(64)
                 .feedForward(8192)
                 .vocabulary(32_000)
-                .context(131_072)
+                .context(129 * 1024)
                 .type(WeightType.BF16)
                 .tied(true);
     }
