@@ -10,14 +10,20 @@ import com.github.tjake.jlama.tensor.KvBufferCache;
 import com.github.tjake.jlama.util.PhysicalCoreExecutor;
 import io.github.tailorkv.config.Settings;
 import io.github.tailorkv.config.SettingsException;
+import io.github.tailorkv.kernels.AttentionKernels;
 import io.github.tailorkv.kernels.AttentionShape;
+import io.github.tailorkv.kernels.KernelLadder;
 import io.github.tailorkv.spi.KvCacheProvider;
 import io.github.tailorkv.spi.ModelCache;
 import io.github.tailorkv.spi.ModelShape;
+import java.io.File;
 import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
+import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.Optional;
 import java.util.UUID;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Puts our attention and cache under a loaded model, or leaves it as it is and says why in one line. Everything new is
@@ -36,6 +42,15 @@ public final class Installer {
      * @throws SettingsException if a {@code tailorkv.*} property has a value that is not allowed
      */
     public static void install(Object model) {
+        install(model, null);
+    }
+
+    /**
+     * As {@link #install(Object)}, for a caller that knows where the model was loaded from.
+     *
+     * @param folder the model's folder or a file in it, where a profile may lie; null if it is not known
+     */
+    public static void install(Object model, @Nullable File folder) {
         JlamaSymbols symbols;
         try {
             symbols = JlamaSymbols.resolve();
@@ -46,7 +61,7 @@ public final class Installer {
         }
         synchronized (model) {
             if (model instanceof AbstractModel jlama && !(symbols.bufferCache(jlama) instanceof TailorKvBufferCache)) {
-                install(jlama, symbols);
+                install(jlama, symbols, Optional.ofNullable(folder));
             }
         }
     }
@@ -62,7 +77,7 @@ public final class Installer {
         }
     }
 
-    private static void install(AbstractModel model, JlamaSymbols symbols) {
+    private static void install(AbstractModel model, JlamaSymbols symbols, Optional<File> folder) {
         ModelType type = model.getModelType();
         TransformerBlock[] blocks = symbols.blocks(model);
         if (type == ModelType.BERT) {
@@ -80,7 +95,7 @@ public final class Installer {
         }
         Settings settings = Settings.fromSystemProperties();
         KvCacheProvider provider = Providers.named(settings.provider());
-        ModelShape shape = shape(model, blocks.length);
+        ModelShape shape = shape(model, blocks.length, folder);
         Optional<String> unsupported = provider.unsupported(shape);
         if (unsupported.isPresent()) {
             standAside(type, "provider " + provider.name() + ": " + unsupported.get());
@@ -118,7 +133,10 @@ public final class Installer {
                         + config.headSize + ")");
     }
 
-    private static ModelShape shape(AbstractModel model, int layers) {
+    private static ModelShape shape(AbstractModel model, int layers, Optional<File> folder) {
+        Optional<Path> directory = folder.map(File::getAbsoluteFile)
+                .map(file -> file.isFile() ? file.getParentFile() : file)
+                .map(File::toPath);
         Config config = model.getConfig();
         DistributedContext context = config.dctx();
         float scale = config.attentionMultiplier != null
@@ -131,8 +149,7 @@ public final class Installer {
                 scale, softCap);
         return new ModelShape(
                 model.getModelType().name(), layers, attention, config.contextLength,
-                model.getWorkingDType() == DType.BF16, PhysicalCoreExecutor.instance.get().getCoreCount(),
-                Optional.empty());
+                model.getWorkingDType() == DType.BF16, PhysicalCoreExecutor.instance.get().getCoreCount(), directory);
     }
 
     private static void replace(
@@ -150,7 +167,7 @@ public final class Installer {
             var cache = new TailorKvBufferCache(model, provider, modelCache, shape, settings);
             Optional<RotaryTable> rotary = model.getConfig().ropeFreqs
                     .map(table -> RotaryTable.copyOf(table, shape.attention().headSize()));
-            var bridge = new ModelBridge(cache, shape.attention(), rotary);
+            var bridge = new ModelBridge(cache, shape.attention(), rotary, kernels(settings.backend()));
             TransformerBlock[] blocks = new TransformerBlock[stock.length];
             for (int i = 0; i < stock.length; i++) {
                 var attention = new TailorKvAttention(model, symbols.attention(stock[i]), i, bridge, symbols);
@@ -175,6 +192,11 @@ public final class Installer {
                 + modelCache.policy());
     }
 
+    /** For the work around the attention; where that itself runs is the provider's to say. */
+    private static AttentionKernels kernels(Settings.Backend backend) {
+        return KernelLadder.choose(backend == Settings.Backend.SCALAR ? "scalar" : "auto");
+    }
+
     private static void verify(AbstractModel model, JlamaSymbols symbols, TailorKvBufferCache cache) {
         TransformerBlock[] blocks = symbols.blocks(model);
         if (blocks == null || symbols.bufferCache(model) != cache) {
@@ -189,6 +211,6 @@ public final class Installer {
 
     /** Jlama's table of angles is millions of small arrays; nothing but its own attention reads them. */
     private static void release(float[][] frequencies) {
-        java.util.Arrays.fill(frequencies, null);
+        Arrays.fill(frequencies, null);
     }
 }

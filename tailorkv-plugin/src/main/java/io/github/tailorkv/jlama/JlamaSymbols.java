@@ -1,7 +1,6 @@
 package io.github.tailorkv.jlama;
 
 import com.github.tjake.jlama.math.ActivationFunction;
-import com.github.tjake.jlama.math.FloatConversions;
 import com.github.tjake.jlama.math.VectorMath;
 import com.github.tjake.jlama.model.AbstractModel;
 import com.github.tjake.jlama.model.CausalSelfAttention;
@@ -59,7 +58,18 @@ final class JlamaSymbols {
 
     private JlamaSymbols() {}
 
+    private static volatile @Nullable JlamaSymbols resolved;
+
     static JlamaSymbols resolve() throws MismatchException {
+        JlamaSymbols known = resolved;
+        if (known == null) {
+            known = find();
+            resolved = known;
+        }
+        return known;
+    }
+
+    private static JlamaSymbols find() throws MismatchException {
         JlamaSymbols symbols = new JlamaSymbols();
         try {
             symbols.findPrivate();
@@ -124,8 +134,6 @@ final class JlamaSymbols {
                 DistributedContext.class, int.class, "attentionSegmentStart", "attentionSegmentLength",
                 "kvSegmentStart",
                 "kvSegmentLength", "numberOfLayers");
-        method(FloatConversions.class, "bFloat16ToFloat32", float.class, short.class);
-        method(FloatConversions.class, "float32ToBFloat16", short.class, float.class);
         method(VectorMath.class, "pchunk", void.class, int.class, int.class, BiIntConsumer.class);
         method(VectorMath.class, "pfor", void.class, int.class, int.class, IntConsumer.class);
         method(TensorOperationsProvider.class, "get", TensorOperations.class);

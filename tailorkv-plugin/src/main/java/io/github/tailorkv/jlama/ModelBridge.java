@@ -1,12 +1,11 @@
 package io.github.tailorkv.jlama;
 
-import com.github.tjake.jlama.math.FloatConversions;
 import com.github.tjake.jlama.math.VectorMath;
 import com.github.tjake.jlama.safetensors.DType;
 import com.github.tjake.jlama.tensor.AbstractTensor;
+import io.github.tailorkv.kernels.AttentionKernels;
 import io.github.tailorkv.kernels.AttentionShape;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 import java.util.Optional;
 
 /** What the attention layers of one model share, and the way from Jlama's tensors to rows of F32 and back. */
@@ -18,12 +17,15 @@ final class ModelBridge {
     private final TailorKvBufferCache cache;
     private final AttentionShape shape;
     private final Optional<RotaryTable> rotary;
+    private final AttentionKernels kernels;
     private final Scratch.Pool scratch = new Scratch.Pool();
 
-    ModelBridge(TailorKvBufferCache cache, AttentionShape shape, Optional<RotaryTable> rotary) {
+    ModelBridge(TailorKvBufferCache cache, AttentionShape shape, Optional<RotaryTable> rotary,
+            AttentionKernels kernels) {
         this.cache = cache;
         this.shape = shape;
         this.rotary = rotary;
+        this.kernels = kernels;
     }
 
     TailorKvBufferCache cache() {
@@ -46,7 +48,7 @@ final class ModelBridge {
         MemorySegment rows = scratch.floats(use, (long) tensor.shape().first() * length);
         forEachRow(tensor, start, length, (segment, offset, row) -> {
             if (tensor.dType() == DType.BF16) {
-                fromBFloat16(segment, offset, rows, row, length);
+                kernels.fromBFloat16(segment, offset, rows, row, length);
             } else {
                 MemorySegment.copy(segment, offset, rows, row, (long) length * Float.BYTES);
             }
@@ -68,7 +70,7 @@ final class ModelBridge {
         }
         forEachRow(tensor, start, length, (segment, offset, row) -> {
             if (tensor.dType() == DType.BF16) {
-                toBFloat16(rows, row, segment, offset, length);
+                kernels.toBFloat16(rows, row, segment, offset, length);
             } else {
                 MemorySegment.copy(rows, row, segment, offset, (long) length * Float.BYTES);
             }
@@ -86,20 +88,6 @@ final class ModelBridge {
         for (int row = 0; row < tensor.shape().first(); row++) {
             action.accept(
                     tensor.getMemorySegment(), ((long) row * width + start) * bytes, (long) row * length * Float.BYTES);
-        }
-    }
-
-    private static void fromBFloat16(MemorySegment source, long from, MemorySegment target, long to, int count) {
-        for (int i = 0; i < count; i++) {
-            short value = source.get(ValueLayout.JAVA_SHORT, from + (long) i * Short.BYTES);
-            target.set(ValueLayout.JAVA_FLOAT, to + (long) i * Float.BYTES, FloatConversions.bFloat16ToFloat32(value));
-        }
-    }
-
-    private static void toBFloat16(MemorySegment source, long from, MemorySegment target, long to, int count) {
-        for (int i = 0; i < count; i++) {
-            float value = source.get(ValueLayout.JAVA_FLOAT, from + (long) i * Float.BYTES);
-            target.set(ValueLayout.JAVA_SHORT, to + (long) i * Short.BYTES, FloatConversions.float32ToBFloat16(value));
         }
     }
 
@@ -127,7 +115,11 @@ final class ModelBridge {
     }
 
     private void rotate(RotaryTable table, int position, int row, MemorySegment q, MemorySegment k) {
-        table.rotate(position, q, row * shape.heads(), shape.heads());
-        table.rotate(position, k, row * shape.kvHeads(), shape.kvHeads());
+        int headSize = shape.headSize();
+        long queries = (long) row * shape.heads() * headSize * Float.BYTES;
+        long keys = (long) row * shape.kvHeads() * headSize * Float.BYTES;
+        long angles = table.offset(position);
+        kernels.rotate(q, queries, shape.heads(), headSize, table.angles(), angles);
+        kernels.rotate(k, keys, shape.kvHeads(), headSize, table.angles(), angles);
     }
 }

@@ -33,22 +33,12 @@ final class RotaryTable {
         return new RotaryTable(angles, half);
     }
 
-    /** Rotates the pairs {@code (i, i + headSize / 2)} of some heads of one token in place. */
-    void rotate(int position, MemorySegment rows, int firstHead, int heads) {
-        long cosines = 2L * half * Float.BYTES * position;
-        long sines = cosines + (long) half * Float.BYTES;
-        for (int head = firstHead; head < firstHead + heads; head++) {
-            long left = 2L * half * Float.BYTES * head;
-            long right = left + (long) half * Float.BYTES;
-            for (int i = 0; i < half; i++) {
-                long at = (long) i * Float.BYTES;
-                float cosine = angles.get(ValueLayout.JAVA_FLOAT, cosines + at);
-                float sine = angles.get(ValueLayout.JAVA_FLOAT, sines + at);
-                float x = rows.get(ValueLayout.JAVA_FLOAT, left + at);
-                float y = rows.get(ValueLayout.JAVA_FLOAT, right + at);
-                rows.set(ValueLayout.JAVA_FLOAT, left + at, x * cosine - y * sine);
-                rows.set(ValueLayout.JAVA_FLOAT, right + at, x * sine + y * cosine);
-            }
-        }
+    MemorySegment angles() {
+        return angles;
+    }
+
+    /** Where the angles of a position begin, in bytes: the cosines, then the sines. */
+    long offset(int position) {
+        return 2L * half * Float.BYTES * position;
     }
 }
