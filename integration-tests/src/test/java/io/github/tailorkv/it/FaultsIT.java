@@ -115,9 +115,9 @@ class FaultsIT {
         }
     }
 
-    /** Jlama's pages hold 512 tokens of this model. */
+    /** Jlama's pages hold 1,024 tokens of this model. */
     private static ModelSpec ofSeveralPages() {
-        return ModelSpec.builder(Architecture.LLAMA).layers(4).heads(8, 8).headSize(64).context(2048).build();
+        return ModelSpec.builder(Architecture.MISTRAL).hidden(64).heads(8, 8).headSize(64).context(2048).build();
     }
 
     @Test

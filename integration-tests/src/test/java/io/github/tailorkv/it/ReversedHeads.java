@@ -66,7 +66,11 @@ final class ReversedHeads implements WeightLoader {
     }
 
     @Override
-    public void close() throws Exception {
-        weights.close();
+    public void close() {
+        try {
+            weights.close();
+        } catch (Exception e) {
+            throw new IllegalStateException(e);
+        }
     }
 }

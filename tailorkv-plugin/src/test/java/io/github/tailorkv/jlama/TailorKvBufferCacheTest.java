@@ -20,6 +20,7 @@ import io.github.tailorkv.jlama.CountingProvider.CountingSession;
 import io.github.tailorkv.kernels.AttentionShape;
 import io.github.tailorkv.spi.ModelShape;
 import java.util.List;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.Properties;
 import java.util.UUID;
@@ -101,7 +102,7 @@ class TailorKvBufferCacheTest {
         Thread other = new Thread(() -> thrown.set(assertThrows(Exception.class, action).toString()));
         other.start();
         other.join();
-        return thrown.get();
+        return Objects.requireNonNull(thrown.get());
     }
 
     @Test
