@@ -15,8 +15,6 @@ import static jdk.incubator.vector.VectorOperators.I2F;
 import static jdk.incubator.vector.VectorOperators.LSHR;
 import static jdk.incubator.vector.VectorOperators.ZERO_EXTEND_B2I;
 
-import java.lang.foreign.ValueLayout;
-
 import org.jspecify.annotations.Nullable;
 
 import jdk.incubator.vector.ByteVector;
@@ -125,31 +123,49 @@ final class PackedProduct {
         }
     }
 
-    /** Multiplies A by the scales; sums its products with the zero points. */
+    /** Copies A's part into scratch memory, multiplies it by the scales and sums its products with the zero points. */
     private static void fold(
             Scratch scratch, long a, long aStride, int rows, int depth, int[] taken, boolean contiguous) {
-        float[] parameters = scratch.parameters;
         for (int r = 0; r < rows; r++) {
-            long row = a + r * aStride;
-            int first = r * depth;
-            float bias = 0;
-            int i = 0;
             if (contiguous) {
-                FloatVector sum = FloatVector.zero(F);
-                for (; i + L <= depth; i += L) {
-                    FloatVector x = fromMemorySegment(F, ALL, row + i * 4L, ORDER);
-                    x.mul(FloatVector.fromArray(F, parameters, i)).intoArray(scratch.a, first + i);
-                    sum = x.fma(FloatVector.fromArray(F, parameters, depth + i), sum);
-                }
-                bias = sum.reduceLanes(VectorOperators.ADD);
+                copy(a + r * aStride, depth, scratch.a, r * depth);
+            } else {
+                gather(a + r * aStride, depth, taken, scratch.a, r * depth);
             }
-            for (; i < depth; i++) {
-                float x = ALL.get(ValueLayout.JAVA_FLOAT_UNALIGNED, row + taken[i] * 4L);
-                scratch.a[first + i] = x * parameters[i];
-                bias += x * parameters[depth + i];
-            }
-            scratch.bias[r] = bias;
+            scratch.bias[r] = fold(scratch.a, r * depth, depth, scratch.parameters);
         }
+    }
+
+    private static void copy(long row, int count, float[] target, int at) {
+        int i = 0;
+        for (; i + L <= count; i += L) {
+            fromMemorySegment(F, ALL, row + i * 4L, ORDER).intoArray(target, at + i);
+        }
+        for (; i < count; i++) {
+            target[at + i] = Lanes.scalar(row + i * 4L);
+        }
+    }
+
+    private static void gather(long row, int count, int[] taken, float[] target, int at) {
+        for (int i = 0; i < count; i++) {
+            target[at + i] = Lanes.scalar(row + taken[i] * 4L);
+        }
+    }
+
+    private static float fold(float[] a, int first, int depth, float[] parameters) {
+        FloatVector sum = FloatVector.zero(F);
+        int i = 0;
+        for (; i + L <= depth; i += L) {
+            FloatVector x = FloatVector.fromArray(F, a, first + i);
+            x.mul(FloatVector.fromArray(F, parameters, i)).intoArray(a, first + i);
+            sum = x.fma(FloatVector.fromArray(F, parameters, depth + i), sum);
+        }
+        float bias = sum.reduceLanes(VectorOperators.ADD);
+        for (; i < depth; i++) {
+            bias += a[first + i] * parameters[depth + i];
+            a[first + i] *= parameters[i];
+        }
+        return bias;
     }
 
     private static void multiplyGroup(
