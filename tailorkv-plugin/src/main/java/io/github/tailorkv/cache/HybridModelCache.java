@@ -1,7 +1,5 @@
 package io.github.tailorkv.cache;
 
-import io.github.tailorkv.config.LayerKind;
-import io.github.tailorkv.config.Policy;
 import io.github.tailorkv.config.Settings;
 import io.github.tailorkv.config.SettingsException;
 import io.github.tailorkv.kernels.AttentionKernels;
@@ -12,9 +10,7 @@ import io.github.tailorkv.spi.SessionCache;
 import java.util.ArrayDeque;
 import java.util.Collections;
 import java.util.Deque;
-import java.util.HashMap;
 import java.util.Locale;
-import java.util.Map;
 import java.util.Set;
 import java.util.WeakHashMap;
 
@@ -22,7 +18,7 @@ import java.util.WeakHashMap;
 final class HybridModelCache implements ModelCache {
 
     private final ModelShape shape;
-    private final Settings settings;
+    private final LayerKinds kinds;
     private final LayerContext context;
     private final Workers workers;
     private final Deque<Workspace> idle = new ArrayDeque<>();
@@ -31,14 +27,14 @@ final class HybridModelCache implements ModelCache {
 
     HybridModelCache(ModelShape shape, Settings settings) {
         this.shape = shape;
-        this.settings = settings;
         if (settings.budget() > shape.contextLength()) {
             throw new SettingsException("tailorkv.budget=" + settings.budget() + " is more than the "
                     + shape.contextLength() + " tokens of the model's context; it takes a number up to that");
         }
+        kinds = LayerKinds.of(shape, settings);
         AttentionKernels kernels = kernels(settings.backend());
         context = new LayerContext(
-                shape.attention(), settings, kernels, fixedKinds(shape, settings), shape.bfloat16());
+                shape.attention(), settings, kernels, kinds.kinds(), shape.bfloat16());
         workers = new Workers(shape.threads());
     }
 
@@ -54,17 +50,6 @@ final class HybridModelCache implements ModelCache {
             throw new SettingsException("tailorkv.backend=" + backend.name().toLowerCase(Locale.ROOT)
                     + " cannot be had: " + e.getMessage());
         }
-    }
-
-    private static Map<Integer, LayerKind> fixedKinds(ModelShape shape, Settings settings) {
-        Policy policy = settings.policy();
-        policy.checkLayers(shape.layers());
-        Map<Integer, LayerKind> kinds = new HashMap<>();
-        for (int layer = 0; layer < shape.layers(); layer++) {
-            int index = layer;
-            policy.fixedKind(layer).ifPresent(kind -> kinds.put(index, kind));
-        }
-        return kinds;
     }
 
     LayerContext context() {
@@ -114,7 +99,7 @@ final class HybridModelCache implements ModelCache {
 
     @Override
     public String policy() {
-        return settings.policy().toString();
+        return kinds.origin();
     }
 
     @Override

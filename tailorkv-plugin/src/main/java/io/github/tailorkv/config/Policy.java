@@ -42,6 +42,11 @@ public record Policy(Mode mode, Map<Integer, LayerKind> layers) {
         return new Policy(Mode.FIXED, Map.of(-1, kind));
     }
 
+    /** A policy that names the kind of each layer. */
+    public static Policy list(Map<Integer, LayerKind> layers) {
+        return new Policy(Mode.LIST, layers);
+    }
+
     /**
      * Reads the text of the property {@code tailorkv.policy}.
      *
