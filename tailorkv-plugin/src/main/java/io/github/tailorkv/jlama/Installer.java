@@ -115,7 +115,7 @@ public final class Installer {
         LOG.log(Level.WARNING, "TailorKV stands aside from this " + type + " model, which runs unchanged: " + reason);
     }
 
-    private static Optional<String> obstacle(AbstractModel model) {
+    static Optional<String> obstacle(AbstractModel model) {
         Config config = model.getConfig();
         DistributedContext context = config.dctx();
         DType working = model.getWorkingDType();
@@ -133,7 +133,7 @@ public final class Installer {
                         + config.headSize + ")");
     }
 
-    private static ModelShape shape(AbstractModel model, int layers, Optional<File> folder) {
+    static ModelShape shape(AbstractModel model, int layers, Optional<File> folder) {
         Optional<Path> directory = folder.map(File::getAbsoluteFile)
                 .map(file -> file.isFile() ? file.getParentFile() : file)
                 .map(File::toPath);
@@ -152,7 +152,7 @@ public final class Installer {
                 model.getWorkingDType() == DType.BF16, PhysicalCoreExecutor.instance.get().getCoreCount(), directory);
     }
 
-    private static void replace(
+    static void replace(
             AbstractModel model, JlamaSymbols symbols, TransformerBlock[] stock, KvCacheProvider provider,
             ModelShape shape,
             Settings settings) {

@@ -53,7 +53,7 @@ final class TailorKvBufferCache extends KvBufferCache {
      * @throws IllegalStateException if another thread is in a turn of this session
      */
     @Override
-    public KvBuffer getKvBuffer(UUID session) {
+    public SessionKvBuffer getKvBuffer(UUID session) {
         for (ModelSessions current = sessions();; current = reopened(current)) {
             SessionKvBuffer turn = current.begin(session);
             if (turn != null) {

@@ -1,4 +1,4 @@
-/** The command-line tools of the jar. Nothing else depends on this package. */
+/** The command-line tools of the jar: {@code java -jar tailorkv.jar COMMAND}. Nothing else depends on this package. */
 @NullMarked
 package io.github.tailorkv.tools;
 

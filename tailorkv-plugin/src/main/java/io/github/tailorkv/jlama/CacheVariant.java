@@ -1,0 +1,25 @@
+package io.github.tailorkv.jlama;
+
+import com.github.tjake.jlama.model.AbstractModel;
+
+/** One way to keep the KV cache of a {@link LoadedModel}: a provider under settings. */
+public final class CacheVariant implements AutoCloseable {
+    private final AbstractModel model;
+    private final TailorKvBufferCache cache;
+
+    CacheVariant(AbstractModel model, TailorKvBufferCache cache) {
+        this.model = model;
+        this.cache = cache;
+    }
+
+    /** Starts an empty session. */
+    public TokenSession start() {
+        return new TokenSession(model, cache);
+    }
+
+    /** Frees the sessions that are not closed. */
+    @Override
+    public void close() {
+        cache.close();
+    }
+}

@@ -1,0 +1,222 @@
+package io.github.tailorkv.tools;
+
+import io.github.tailorkv.config.LayerKind;
+import io.github.tailorkv.config.Policy;
+import io.github.tailorkv.config.Profile;
+import io.github.tailorkv.config.Settings;
+import io.github.tailorkv.jlama.CacheVariant;
+import io.github.tailorkv.jlama.LoadedModel;
+import io.github.tailorkv.jlama.TokenSession;
+import io.github.tailorkv.spi.LayerStatistics;
+import io.github.tailorkv.spi.ModelShape;
+import io.github.tailorkv.tools.tasks.TaskFamily;
+import io.github.tailorkv.tools.tasks.TaskGenerator;
+import java.io.IOException;
+import java.nio.charset.CharacterCodingException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.LocalDate;
+import java.time.ZoneOffset;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Properties;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Option;
+
+/** Finds out which layers of a model attend densely, and writes the profile beside the model. */
+@Command(name = "profile",
+        description = {
+            "Runs a model over texts and measures the dense preference P of each layer: the share of attention outside "
+                    + "the top 5 %% of the tokens. Layers above the threshold are to be quantized, the others attend to "
+                    + "their dominant tokens only.",
+            "", "Writes tailorkv.json beside the model, where -Dtailorkv.policy=auto and profile look for it.", ""})
+final class ProfileCommand extends ModelCommand {
+    /** Shorter texts are attended to densely by every layer. */
+    private static final int LEAST_TOKENS = 1280;
+
+    /** Of different attention density. */
+    private static final List<TaskFamily> SAMPLES = List.of(
+            TaskFamily.NEEDLE_NOISE, TaskFamily.NEEDLE_ESSAY, TaskFamily.MANY_NEEDLES, TaskFamily.COMMON_WORDS,
+            TaskFamily.FACTS);
+
+    @Option(names = "--text", paramLabel = "FILE", arity = "1..*",
+            description = "Texts to run, in UTF-8. Default: five made-up ones of different attention density.")
+    private List<Path> files = List.of();
+
+    @Option(names = "--tokens", paramLabel = "N", arity = "1..*", defaultValue = "2048 4096", split = " ",
+            description = "Lengths to run them at (${DEFAULT-VALUE}). Longer texts are cut.")
+    private int[] lengths = {};
+
+    @Option(names = "--threshold", paramLabel = "TAU", defaultValue = "0.2",
+            description = "Dense preference above which a layer is quantized (${DEFAULT-VALUE}).")
+    private double threshold;
+
+    @Option(names = "--seed", paramLabel = "S", defaultValue = "1",
+            description = "Of the made-up texts (${DEFAULT-VALUE}).")
+    private long seed;
+
+    @Option(names = {"-o", "--output"}, paramLabel = "FILE",
+            description = "Where the profile goes. Default: tailorkv.json beside the model.")
+    private @Nullable Path output;
+
+    private record Sample(String name, List<Integer> tokens) {
+        static Sample of(String name, int[] tokens, int most) {
+            return new Sample(name, Arrays.stream(tokens).limit(most).boxed().toList());
+        }
+    }
+
+    @Override
+    void run() throws ToolException, IOException {
+        Path file = output != null ? output : directory().resolve(Profile.FILE);
+        try (LoadedModel model = load()) {
+            checkWritable(file);
+            List<Sample> samples = samples(model);
+            List<Profile.Text> texts = measure(model, samples);
+            Profile profile = profile(model, texts);
+            print(profile);
+            profile.write(file);
+            out().println("Wrote " + file + ".");
+        }
+    }
+
+    private List<Sample> samples(LoadedModel model) throws ToolException, IOException {
+        int most = model.shape().contextLength() - 1;
+        List<Sample> samples = new ArrayList<>();
+        Map<String, int[]> documents = documents(model);
+        TaskGenerator generator = new TaskGenerator(text -> model.encode(text).length);
+        for (int length : lengths) {
+            int tokens = Math.min(length, most);
+            if (tokens < LEAST_TOKENS) {
+                throw new ToolException("--tokens " + length + " is too short to judge by, or the model's context of "
+                        + model.shape().contextLength() + " is; it takes at least " + LEAST_TOKENS);
+            }
+            if (files.isEmpty()) {
+                for (TaskFamily family : SAMPLES) {
+                    int[] prompt = prompt(model, generator, family, tokens);
+                    samples.add(Sample.of(family.label() + " " + length, prompt, most));
+                }
+            }
+            documents.forEach((name, all) -> {
+                Sample sample = Sample.of(name + " " + length, all, tokens);
+                if (samples.stream().noneMatch(other -> other.tokens.equals(sample.tokens))) {
+                    samples.add(sample);
+                }
+            });
+        }
+        return samples;
+    }
+
+    /** Some families do not fill the length that they are given. */
+    private int[] prompt(LoadedModel model, TaskGenerator generator, TaskFamily family, int tokens) {
+        for (int length = tokens;; length += tokens / 4) {
+            int[] prompt = model.prompt(generator.task(family, length, seed, 0).prompt());
+            if (prompt.length > 0.8 * tokens) {
+                return prompt;
+            }
+        }
+    }
+
+    private Map<String, int[]> documents(LoadedModel model) throws ToolException, IOException {
+        Map<String, int[]> documents = new HashMap<>();
+        for (Path file : files) {
+            String text;
+            try {
+                text = Files.readString(file);
+            } catch (CharacterCodingException e) {
+                throw new ToolException(file + " is not a text in UTF-8");
+            } catch (java.nio.file.NoSuchFileException e) {
+                throw new ToolException("there is no file " + file);
+            }
+            if (text.isBlank()) {
+                throw new ToolException(file + " is empty");
+            }
+            int[] tokens = model.document(text);
+            if (tokens.length < LEAST_TOKENS) {
+                throw new ToolException(file + " has only " + tokens.length + " tokens; to judge layers by, a text "
+                        + "needs at least " + LEAST_TOKENS);
+            }
+            documents.put(String.valueOf(file.getFileName()), tokens);
+        }
+        return documents;
+    }
+
+    private List<Profile.Text> measure(LoadedModel model, List<Sample> samples) throws ToolException {
+        Properties properties = new Properties();
+        properties.setProperty("tailorkv.policy", "online");
+        properties.setProperty("tailorkv.threshold", Double.toString(threshold));
+        Settings settings = Settings.from(properties);
+        List<Profile.Text> texts = new ArrayList<>();
+        Progress progress = new Progress(err(), samples.stream().mapToInt(sample -> sample.tokens.size()).sum());
+        try (CacheVariant variant = model.variant(settings)) {
+            for (Sample sample : samples) {
+                progress.show(sample.name);
+                try (TokenSession session = variant.start()) {
+                    float[] logits = session.prefill(sample.tokens.stream().mapToInt(token -> token).toArray());
+                    session.step(Logits.greatest(logits));
+                    List<Double> preferences = session.statistics().stream().map(LayerStatistics::densePreference)
+                            .toList();
+                    if (preferences.stream().anyMatch(value -> value.isNaN())) {
+                        throw new ToolException(sample.name + " is too short to judge layers by");
+                    }
+                    texts.add(new Profile.Text(sample.name, sample.tokens.size(), preferences));
+                }
+                progress.advance(sample.tokens.size());
+            }
+        } finally {
+            progress.end();
+        }
+        return texts;
+    }
+
+    private Profile profile(LoadedModel model, List<Profile.Text> texts) throws IOException {
+        ModelShape shape = model.shape();
+        List<Profile.Layer> layers = new ArrayList<>();
+        for (int i = 0; i < shape.layers(); i++) {
+            int layer = i;
+            var spread = texts.stream().mapToDouble(text -> text.densePreference().get(layer)).summaryStatistics();
+            layers.add(
+                    new Profile.Layer(
+                            spread.getAverage(), spread.getMin(), spread.getMax(),
+                            spread.getAverage() > threshold ? LayerKind.QUANTIZED : LayerKind.RETRIEVAL));
+        }
+        Profile.Model description = new Profile.Model(
+                shape.name(), modelName(), shape.layers(), shape.attention().heads(), shape.attention().kvHeads(),
+                shape.attention().headSize(), Profile.fingerprint(directory()).orElse(""));
+        return new Profile(description, threshold, layers, texts, LocalDate.now(ZoneOffset.UTC).toString());
+    }
+
+    private void print(Profile profile) {
+        Profile.Model model = profile.model();
+        out().printf(Locale.ROOT, "%s: %s, %d layers, %d query and %d KV heads of %d%n", model.name(), model.type(),
+                model.layers(), model.heads(), model.kvHeads(), model.headSize());
+        out().printf(Locale.ROOT,
+                "Dense preference of each layer over %d texts of %d to %d tokens, threshold %.2f:%n%n",
+                profile.texts().size(), profile.texts().stream().mapToInt(Profile.Text::tokens).min().orElse(0),
+                profile.texts().stream().mapToInt(Profile.Text::tokens).max().orElse(0), profile.threshold());
+        TextTable table = new TextTable("layer", "mean", "min", "max", "kind", "");
+        Map<Integer, LayerKind> kinds = new HashMap<>();
+        for (int i = 0; i < profile.layers().size(); i++) {
+            Profile.Layer layer = profile.layers().get(i);
+            kinds.put(i, layer.kind());
+            boolean contested = layer.least() <= profile.threshold() && layer.most() > profile.threshold();
+            String bar = "#".repeat((int) Math.round(layer.mean() * 40));
+            table.row(
+                    Integer.toString(i), preference(layer.mean()), preference(layer.least()), preference(layer.most()),
+                    layer.kind().label() + (contested ? "*" : " "), bar + " ".repeat(40 - bar.length()));
+        }
+        table.print(out());
+        out().println();
+        out().println(
+                "* some texts are on the other side of the threshold: tailorkv.policy=online decides each by itself");
+        out().println("Policy: " + Policy.list(kinds));
+    }
+
+    private static String preference(double value) {
+        return String.format(Locale.ROOT, "%.3f", value);
+    }
+}
