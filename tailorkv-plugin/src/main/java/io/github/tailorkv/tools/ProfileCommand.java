@@ -9,11 +9,10 @@ import io.github.tailorkv.jlama.LoadedModel;
 import io.github.tailorkv.jlama.TokenSession;
 import io.github.tailorkv.spi.LayerStatistics;
 import io.github.tailorkv.spi.ModelShape;
+import io.github.tailorkv.tools.evaluate.Logits;
 import io.github.tailorkv.tools.tasks.TaskFamily;
 import io.github.tailorkv.tools.tasks.TaskGenerator;
 import java.io.IOException;
-import java.nio.charset.CharacterCodingException;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.LocalDate;
 import java.time.ZoneOffset;
@@ -48,7 +47,7 @@ final class ProfileCommand extends ModelCommand {
             description = "Texts to run, in UTF-8. Default: five made-up ones of different attention density.")
     private List<Path> files = List.of();
 
-    @Option(names = "--tokens", paramLabel = "N", arity = "1..*", defaultValue = "2048 4096", split = " ",
+    @Option(names = "--tokens", paramLabel = "N", arity = "1..*", defaultValue = "2048,4096", split = ",",
             description = "Lengths to run them at (${DEFAULT-VALUE}). Longer texts are cut.")
     private int[] lengths = {};
 
@@ -124,17 +123,7 @@ final class ProfileCommand extends ModelCommand {
     private Map<String, int[]> documents(LoadedModel model) throws ToolException, IOException {
         Map<String, int[]> documents = new HashMap<>();
         for (Path file : files) {
-            String text;
-            try {
-                text = Files.readString(file);
-            } catch (CharacterCodingException e) {
-                throw new ToolException(file + " is not a text in UTF-8");
-            } catch (java.nio.file.NoSuchFileException e) {
-                throw new ToolException("there is no file " + file);
-            }
-            if (text.isBlank()) {
-                throw new ToolException(file + " is empty");
-            }
+            String text = SampleText.read(file);
             int[] tokens = model.document(text);
             if (tokens.length < LEAST_TOKENS) {
                 throw new ToolException(file + " has only " + tokens.length + " tokens; to judge layers by, a text "

@@ -12,6 +12,10 @@ final class TextTable {
         row(header);
     }
 
+    TextTable(List<String> header) {
+        row(header);
+    }
+
     TextTable row(String... cells) {
         rows.add(List.of(cells));
         return this;

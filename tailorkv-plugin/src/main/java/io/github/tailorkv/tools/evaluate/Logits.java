@@ -1,11 +1,11 @@
-package io.github.tailorkv.tools;
+package io.github.tailorkv.tools.evaluate;
 
 /** Arithmetic on the logits of a next token. */
-final class Logits {
+public final class Logits {
     private Logits() {}
 
     /** The most probable token; the first of several. */
-    static int greatest(float[] logits) {
+    public static int greatest(float[] logits) {
         int best = 0;
         for (int i = 1; i < logits.length; i++) {
             if (logits[i] > logits[best]) {
@@ -16,7 +16,7 @@ final class Logits {
     }
 
     /** Logarithms of the probabilities, by a softmax in double precision. */
-    static double[] logProbabilities(float[] logits) {
+    public static double[] logProbabilities(float[] logits) {
         double largest = logits[greatest(logits)];
         double sum = 0;
         for (float logit : logits) {
@@ -34,7 +34,7 @@ final class Logits {
      * The Kullback-Leibler divergence of one distribution from another, in nats: what is lost when {@code other} stands in
      * for {@code truth}. Not below 0, whatever rounding does.
      */
-    static double divergence(double[] truth, double[] other) {
+    public static double divergence(double[] truth, double[] other) {
         double sum = 0;
         for (int i = 0; i < truth.length; i++) {
             double p = Math.exp(truth[i]);

@@ -1,4 +1,4 @@
-package io.github.tailorkv.tools;
+package io.github.tailorkv.tools.evaluate;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 

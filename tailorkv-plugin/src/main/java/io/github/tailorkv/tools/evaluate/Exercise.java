@@ -1,0 +1,36 @@
+package io.github.tailorkv.tools.evaluate;
+
+import io.github.tailorkv.tools.tasks.Task;
+import java.util.List;
+
+/**
+ * Something for a model to read, and then to answer or to go on with.
+ *
+ * @param family where it counts: a task family, {@code depth-N} for a needle at N percent, {@code text-NAME} for a text
+ * @param tokens nominal length
+ * @param index number among those of its family and length
+ * @param prompt tokens to read
+ * @param references what a complete answer contains; empty for a text
+ * @param continuation how a text goes on; empty where the model answers
+ */
+public record Exercise(String family, int tokens, int index, List<Integer> prompt, List<String> references,
+        List<Integer> continuation) {
+
+    static final String DEPTH = "depth-";
+    static final String TEXT = "text-";
+
+    public Exercise {
+        prompt = List.copyOf(prompt);
+        references = List.copyOf(references);
+        continuation = List.copyOf(continuation);
+    }
+
+    /** The share of the references found in an answer; NaN for a text. */
+    double score(String answer) {
+        return references.isEmpty() ? Double.NaN : new Task("", references).score(answer);
+    }
+
+    static int[] array(List<Integer> tokens) {
+        return tokens.stream().mapToInt(token -> token).toArray();
+    }
+}
