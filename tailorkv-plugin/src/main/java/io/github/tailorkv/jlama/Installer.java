@@ -6,29 +6,23 @@ import com.github.tjake.jlama.model.ModelSupport.ModelType;
 import com.github.tjake.jlama.model.TransformerBlock;
 import com.github.tjake.jlama.safetensors.Config;
 import com.github.tjake.jlama.safetensors.DType;
-import com.github.tjake.jlama.tensor.KvBufferCache;
 import com.github.tjake.jlama.util.PhysicalCoreExecutor;
 import io.github.tailorkv.config.Settings;
 import io.github.tailorkv.config.SettingsException;
-import io.github.tailorkv.kernels.AttentionKernels;
 import io.github.tailorkv.kernels.AttentionShape;
-import io.github.tailorkv.kernels.KernelLadder;
 import io.github.tailorkv.spi.KvCacheProvider;
-import io.github.tailorkv.spi.ModelCache;
 import io.github.tailorkv.spi.ModelShape;
 import java.io.File;
 import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
 import java.nio.file.Path;
-import java.util.Arrays;
 import java.util.Optional;
 import java.util.UUID;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Puts our attention and cache under a loaded model, or leaves it as it is and says why in one line. Everything new is
- * built and tested before the first field of the model is written; the two writes are undone if the result is not what it
- * should be.
+ * Decides whether a loaded model is served, and by which provider. A model that is not stays as it is, and one line says
+ * why.
  */
 public final class Installer {
     private static final Logger LOG = System.getLogger("io.github.tailorkv");
@@ -102,7 +96,7 @@ public final class Installer {
             return;
         }
         try {
-            replace(model, symbols, blocks, provider, shape, settings);
+            Replacement.put(model, symbols, blocks, provider, shape, settings);
         } catch (SettingsException e) {
             throw e;
         } catch (RuntimeException | LinkageError e) {
@@ -150,67 +144,5 @@ public final class Installer {
         return new ModelShape(
                 model.getModelType().name(), layers, attention, config.contextLength,
                 model.getWorkingDType() == DType.BF16, PhysicalCoreExecutor.instance.get().getCoreCount(), directory);
-    }
-
-    static void replace(
-            AbstractModel model, JlamaSymbols symbols, TransformerBlock[] stock, KvCacheProvider provider,
-            ModelShape shape,
-            Settings settings) {
-        KvBufferCache stockCache = symbols.bufferCache(model);
-        ModelCache modelCache = provider.open(shape, settings);
-        boolean done = false;
-        try {
-            SelfTest.complaint(modelCache, shape.attention()).ifPresent(complaint -> {
-                throw new IllegalStateException(
-                        "the self-test of provider " + provider.name() + " failed: " + complaint);
-            });
-            var cache = new TailorKvBufferCache(model, provider, modelCache, shape, settings);
-            Optional<RotaryTable> rotary = model.getConfig().ropeFreqs
-                    .map(table -> RotaryTable.copyOf(table, shape.attention().headSize()));
-            var bridge = new ModelBridge(cache, shape.attention(), rotary, kernels(settings.backend()));
-            TransformerBlock[] blocks = new TransformerBlock[stock.length];
-            for (int i = 0; i < stock.length; i++) {
-                var attention = new TailorKvAttention(model, symbols.attention(stock[i]), i, bridge, symbols);
-                blocks[i] = new TailorKvBlock(model, stock[i], i, stock.length, attention, cache, symbols);
-            }
-            symbols.setBlocks(model, blocks);
-            symbols.setBufferCache(model, cache);
-            verify(model, symbols, cache);
-            done = true;
-        } finally {
-            if (!done) {
-                symbols.setBlocks(model, stock);
-                symbols.setBufferCache(model, stockCache);
-                modelCache.close();
-            }
-        }
-        model.getConfig().ropeFreqs.ifPresent(Installer::release);
-        AttentionShape attention = shape.attention();
-        LOG.log(Level.INFO, "TailorKV serves this " + shape.name() + " model (" + shape.layers() + " layers, "
-                + attention.heads() + " query and " + attention.kvHeads() + " KV heads of " + attention.headSize()
-                + "): provider " + provider.name() + ", backend " + modelCache.backend() + ", policy "
-                + modelCache.policy());
-    }
-
-    /** For the work around the attention; where that itself runs is the provider's to say. */
-    private static AttentionKernels kernels(Settings.Backend backend) {
-        return KernelLadder.choose(backend == Settings.Backend.SCALAR ? "scalar" : "auto");
-    }
-
-    private static void verify(AbstractModel model, JlamaSymbols symbols, TailorKvBufferCache cache) {
-        TransformerBlock[] blocks = symbols.blocks(model);
-        if (blocks == null || symbols.bufferCache(model) != cache) {
-            throw new IllegalStateException("the model did not take the new cache");
-        }
-        for (TransformerBlock block : blocks) {
-            if (!(symbols.attention(block) instanceof TailorKvAttention)) {
-                throw new IllegalStateException("the model did not take the new attention");
-            }
-        }
-    }
-
-    /** Jlama's table of angles is millions of small arrays; nothing but its own attention reads them. */
-    private static void release(float[][] frequencies) {
-        Arrays.fill(frequencies, null);
     }
 }

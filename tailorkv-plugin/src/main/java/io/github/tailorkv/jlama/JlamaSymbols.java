@@ -9,6 +9,7 @@ import com.github.tjake.jlama.model.MLPBlock;
 import com.github.tjake.jlama.model.ModelSupport;
 import com.github.tjake.jlama.model.MoEBlock;
 import com.github.tjake.jlama.model.TransformerBlock;
+import com.github.tjake.jlama.model.functions.EmbedInput;
 import com.github.tjake.jlama.model.functions.FeedForward;
 import com.github.tjake.jlama.safetensors.Config;
 import com.github.tjake.jlama.safetensors.DType;
@@ -86,6 +87,7 @@ final class JlamaSymbols {
     private void findPrivate() {
         fields(AbstractModel.class, TransformerBlock[].class, "transformerBlocks");
         fields(AbstractModel.class, KvBufferCache.class, "kvBufferCache");
+        fields(AbstractModel.class, EmbedInput.class, "embedInput");
         fields(
                 CausalSelfAttention.class, AbstractTensor.class, "queryAttnWeights", "keyAttnWeights",
                 "valueAttnWeights",
@@ -168,6 +170,8 @@ final class JlamaSymbols {
         constructor(
                 TransformerBlock.class, AbstractModel.class, int.class, Optional.class, CausalSelfAttention.class,
                 Optional.class, Optional.class, FeedForward.class, Optional.class, Optional.class);
+        method(EmbedInput.class, "inputTokenToEmbedding", AbstractTensor.class, int.class, int.class);
+        method(EmbedInput.class, "batchInputsToEmbeddings", AbstractTensor.class, int[].class, int.class);
         method(FeedForward.class, "forward", AbstractTensor.class, AbstractTensor.class, Optional.class);
         constructor(
                 MLPBlock.class, AbstractModel.class, ActivationFunction.Type.class, Optional.class,
@@ -263,7 +267,7 @@ final class JlamaSymbols {
         return field;
     }
 
-    private void write(Class<?> owner, Object of, String name, Object value) {
+    private void write(Class<?> owner, Object of, String name, @Nullable Object value) {
         try {
             field(owner, name).set(of, value);
         } catch (IllegalAccessException e) {
@@ -286,6 +290,16 @@ final class JlamaSymbols {
 
     void setBufferCache(AbstractModel model, KvBufferCache cache) {
         write(AbstractModel.class, model, "kvBufferCache", cache);
+    }
+
+    /** Null in a process that has no embedding. */
+    @Nullable
+    EmbedInput embedding(AbstractModel model) {
+        return (EmbedInput) read(AbstractModel.class, model, "embedInput");
+    }
+
+    void setEmbedding(AbstractModel model, @Nullable EmbedInput embedding) {
+        write(AbstractModel.class, model, "embedInput", embedding);
     }
 
     CausalSelfAttention attention(TransformerBlock block) {

@@ -118,7 +118,7 @@ public final class LoadedModel implements AutoCloseable {
             throw new IOException("TailorKV cannot serve the model in " + directory + ": " + obstacle.get());
         }
         try {
-            Installer.replace(model, symbols, blocks, hybrid, shape, Settings.preset("exact"));
+            Replacement.put(model, symbols, blocks, hybrid, shape, Settings.preset("exact"));
         } catch (IllegalStateException e) {
             throw new IOException("TailorKV cannot serve the model in " + directory + ": " + e.getMessage(), e);
         }

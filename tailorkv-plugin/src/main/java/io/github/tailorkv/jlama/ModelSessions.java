@@ -142,6 +142,15 @@ final class ModelSessions {
         }
     }
 
+    /** The session whose turn this thread began; null if there is none. */
+    synchronized @Nullable Session ofThisThread() {
+        return busy.values().stream()
+                .filter(turn -> turn.owner() == Thread.currentThread())
+                .findFirst()
+                .map(SessionKvBuffer::endedSession)
+                .orElse(null);
+    }
+
     private Session open(String name) {
         Session session = new Session(name, cache.newSession(), contextLength, this::sessionClosed);
         open++;

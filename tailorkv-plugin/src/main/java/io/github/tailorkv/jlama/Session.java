@@ -104,15 +104,19 @@ final class Session {
                             + start + "; the tokens between are missing");
         }
         if (start + tokens > contextLength) {
-            failed = true;
-            int before = Math.min(turnStart, start);
-            throw new IllegalArgumentException("Session " + name + " holds " + before + " tokens, and "
-                    + (start + tokens - before) + " or more of this turn do not fit the model's context of "
-                    + contextLength
-                    + "; shorten the prompt or start a new session");
+            throw refuse(start, tokens);
         }
         passStart = start;
         inPass = current;
+    }
+
+    /** Fails the turn, for its tokens do not fit the context. */
+    IllegalArgumentException refuse(int start, int tokens) {
+        failed = true;
+        int before = Math.min(turnStart, start);
+        return new IllegalArgumentException("Session " + name + " holds " + before + " tokens, and "
+                + (start + tokens - before) + " or more of this turn do not fit the model's context of " + contextLength
+                + "; shorten the prompt or start a new session");
     }
 
     /** Leaves a layer; {@code last} if it is the last of the pass. */

@@ -38,7 +38,7 @@ final class SessionKvBuffer extends OpenKvBuffer {
         return session;
     }
 
-    /** The session, for who ends the turn. */
+    /** The session, even if the turn has ended. */
     Session endedSession() {
         return session;
     }
