@@ -22,6 +22,17 @@ final class DensePreference {
     private static final int BINS = 1024;
     private static final float BINS_PER_UNIT = 32;
 
+    /** Weights above e^-4 are few and may decide alone: they are summed exactly, the others as the middle of their bin. */
+    private static final int EXACT_BINS = 4 * (int) BINS_PER_UNIT;
+
+    private static final double[] MIDDLE = new double[BINS];
+
+    static {
+        for (int bin = 0; bin < BINS; bin++) {
+            MIDDLE[bin] = Math.exp(-(bin + 0.5) / BINS_PER_UNIT);
+        }
+    }
+
     private final LayerContext context;
     private final LayerCache layer;
     private final RecentQueries queries;
@@ -81,7 +92,7 @@ final class DensePreference {
                     for (int t = 0; t < seen; t++) {
                         float log = scores.get(ValueLayout.JAVA_FLOAT, rowAt(row) + 4L * t) - logSumExp[row];
                         int bin = Math.clamp((long) (-log * BINS_PER_UNIT), 0, BINS - 1);
-                        mass[row][bin] += Math.exp(log);
+                        mass[row][bin] += bin < EXACT_BINS ? Math.exp(log) : MIDDLE[bin];
                         count[row][bin]++;
                     }
                 }
