@@ -56,7 +56,8 @@ build() {
 }
 
 jdk=$(find_jdk) || fail "no JDK 25 or newer in JAVA_HOME, on PATH or under /usr/lib/jvm; install one (e.g. Temurin 25) or set JAVA_HOME to it"
-if is_stale; then build; fi
+# TAILORKV_BUILD=no takes the jars that are there as they are.
+if [ "${TAILORKV_BUILD:-}" != no ] && is_stale; then build; fi
 
 # What Jlama needs of the JVM, and no warning of a library of its own that uses Unsafe.
 java=("$jdk/bin/java" --add-modules=jdk.incubator.vector --enable-native-access=ALL-UNNAMED
@@ -64,6 +65,6 @@ java=("$jdk/bin/java" --add-modules=jdk.incubator.vector --enable-native-access=
     "-Djava.util.logging.config.file=$here/logging.properties")
 classpath=$examples:$root/examples/target/lib/*
 
-# Two properties, besides the jar on the class path: all there is to TailorKV in an application. (The JVM remarks that it
-# cannot use its class archive then, on standard output.)
-tailorkv=(-Dtailorkv.enabled=true -Djava.system.class.loader=io.github.tailorkv.boot.TailorKvClassLoader -Xlog:cds=off)
+# Two properties, besides the jar on the class path: all there is to TailorKV in an application. The option for the log
+# silences a remark of the JVM about its archive of classes, which it makes on standard output.
+tailorkv=(-Dtailorkv.enabled=true -Djava.system.class.loader=io.github.tailorkv.boot.TailorKvClassLoader -Xlog:cds=error)
