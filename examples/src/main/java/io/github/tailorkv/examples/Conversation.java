@@ -6,6 +6,8 @@ import com.github.tjake.jlama.model.functions.Generator.Response;
 import com.github.tjake.jlama.safetensors.Config;
 import com.github.tjake.jlama.safetensors.prompt.PromptContext;
 import com.github.tjake.jlama.safetensors.prompt.PromptSupport;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.UUID;
 import java.util.function.Consumer;
 
@@ -26,7 +28,8 @@ final class Conversation {
     private final PromptLog log = PromptLog.attach();
 
     private UUID session = UUID.randomUUID();
-    private PromptSupport.Builder messages;
+    /** Questions and answers in turn. */
+    private final List<String> said = new ArrayList<>();
     private String seen = "";
     private int cached;
 
@@ -34,7 +37,6 @@ final class Conversation {
         this.model = model;
         this.template = model.promptSupport()
                 .orElseThrow(() -> new IllegalArgumentException("this model has no chat template"));
-        this.messages = template.builder();
         this.temperature = temperature;
         this.longestAnswer = longestAnswer;
         this.showProgress = showProgress;
@@ -42,7 +44,7 @@ final class Conversation {
 
     void startAnew() {
         session = UUID.randomUUID();
-        messages = template.builder();
+        said.clear();
         seen = "";
         cached = 0;
     }
@@ -54,10 +56,11 @@ final class Conversation {
      * @throws IllegalArgumentException if the context has no room for the message; the session is then as it was
      */
     Turn ask(String message, Consumer<String> answer) {
-        String whole = messages.addUserMessage(message).build().getPrompt();
-        PromptContext prompt = whole.startsWith(seen)
-                ? PromptContext.of(whole.substring(seen.length()))
-                : template.builder().addUserMessage(message).build();
+        List<String> toSay = new ArrayList<>(said);
+        toSay.add(message);
+        String whole = prompt(toSay);
+        PromptContext prompt = PromptContext.of(
+                whole.startsWith(seen) ? whole.substring(seen.length()) : prompt(List.of(message)));
         try (ProgressBar bar = new ProgressBar(showProgress)) {
             int promptTokens = model.encodePrompt(prompt).length;
             int context = model.getConfig().contextLength;
@@ -77,7 +80,8 @@ final class Conversation {
             int start = log.startOfPrompt().orElse(cached);
             Turn turn = new Turn(cached, start, promptTokens, response, stockBytesPerToken());
             cached = turn.contextTokens();
-            messages.addAssistantMessage(response.responseText);
+            said.add(message);
+            said.add(response.responseText);
             seen = whole + (response.finishReason == FinishReason.MAX_TOKENS
                     ? withoutEnd(response.responseText, pieces.last)
                     : response.responseText);
@@ -85,6 +89,15 @@ final class Conversation {
         } finally {
             log.listen(tokens -> {});
         }
+    }
+
+    private String prompt(List<String> questionsAndAnswers) {
+        PromptSupport.Builder builder = template.builder();
+        for (int i = 0; i < questionsAndAnswers.size(); i++) {
+            String text = questionsAndAnswers.get(i);
+            builder = i % 2 == 0 ? builder.addUserMessage(text) : builder.addAssistantMessage(text);
+        }
+        return builder.build().getPrompt();
     }
 
     /** Keys and values of all layers, in the F32 that we load the model with. */

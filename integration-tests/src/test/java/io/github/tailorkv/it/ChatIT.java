@@ -47,8 +47,10 @@ class ChatIT {
 
     @Test
     void answersAboutTheDocumentWithTailorKv() throws Exception {
-        Ended ended = tailorkv().run("io.github.tailorkv.examples.Chat", "--model", ChildJvm.MODEL, "--document", DOCUMENT,
-                "--progress", "--ask", "Where does Sara Walsh live?").successful();
+        Ended ended = tailorkv()
+                .run("io.github.tailorkv.examples.Chat", "--model", ChildJvm.MODEL, "--document", DOCUMENT,
+                        "--progress", "--ask", "Where does Sara Walsh live?")
+                .successful();
         assertEquals(1, ended.errWith("TailorKV serves").size(), ended::toString);
         assertEquals(List.of("Sara Walsh lives in Dublin."), ended.out());
         Matcher summary = summary(ended, 0);
@@ -92,7 +94,8 @@ class ChatIT {
 
     @Test
     void missingModelIsOneLine() throws Exception {
-        Ended ended = stock().run("io.github.tailorkv.examples.Chat", "--model", folder.resolve("none"), "--ask", "Who?");
+        Ended ended = stock().run("io.github.tailorkv.examples.Chat", "--model", folder.resolve("none"), "--ask",
+                "Who?");
         assertEquals(1, ended.status());
         assertEquals(1, ended.errWith("chat: --model ").size(), ended::toString);
         assertEquals(List.of(), ended.errWith("\tat "));
@@ -103,14 +106,15 @@ class ChatIT {
     void scriptRunsFromAnywhere() throws Exception {
         Path here = Files.createDirectories(folder.resolve("some where"));
         Path checkout = Files.createSymbolicLink(here.resolve("check out"), EXAMPLES.toAbsolutePath().getParent());
-        Files.writeString(here.resolve("my text.txt"), "Igor Price lives in Ottawa.\nMaria Olsen likes to eat trout.\n");
+        Files.writeString(here.resolve("my text.txt"),
+                "Igor Price lives in Ottawa.\nMaria Olsen likes to eat trout.\n");
         Path out = folder.resolve("out");
         Path err = folder.resolve("err");
         ProcessBuilder builder = new ProcessBuilder("bash", checkout.resolve("examples/chat.sh").toString(),
                 "-Dtailorkv.preset=compact", "--document", "my text.txt", "--ask", "What does Maria Olsen like to eat?")
-                        .directory(here.toFile())
-                        .redirectOutput(out.toFile())
-                        .redirectError(err.toFile());
+                .directory(here.toFile())
+                .redirectOutput(out.toFile())
+                .redirectError(err.toFile());
         builder.environment().put("JAVA_HOME", System.getProperty("java.home"));
         builder.environment().put("TAILORKV_BUILD", "no");
         Process script = builder.start();
@@ -132,7 +136,8 @@ class ChatIT {
     }
 
     private ChildJvm tailorkv() throws Exception {
-        return stock().classPath(ChildJvm.TAILORKV)
+        return stock().option("-Xlog:cds=error")
+                .classPath(ChildJvm.TAILORKV)
                 .systemClassLoader()
                 .enabled()
                 .property("tailorkv.report", folder.resolve("report.json"));

@@ -65,7 +65,7 @@ class ReadmeTest {
                     ? constant.name().toLowerCase(Locale.ROOT).replace('_', '-')
                     : String.valueOf(value);
         } catch (ReflectiveOperationException e) {
-            throw new AssertionError(e);
+            throw new LinkageError(component.getName(), e);
         }
     }
 }
