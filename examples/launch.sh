@@ -51,7 +51,7 @@ build() {
             /usr/lib/jvm/*) ;;
             *) export JAVA_HOME="$jdk" ;;
         esac
-        mvn -q -B -ntp -DskipTests -pl tailorkv-plugin,examples -am package >&2
+        mvn -q -B -ntp -Dmaven.test.skip=true -Dformatter.skip=true -pl tailorkv-plugin,examples -am package >&2
     ) || fail "the build failed, see above"
 }
 
