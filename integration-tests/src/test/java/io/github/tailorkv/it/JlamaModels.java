@@ -25,10 +25,11 @@ import java.util.function.Function;
 /** Random models, loaded stock or served with the exact policy, and how alike their hidden states are. */
 final class JlamaModels {
     /**
-     * Of the size of the hidden state. Equal to the last bit they cannot be: sums run in another order, and Jlama rotates
-     * head h of position p by the angles of position p + 2h, which float arithmetic rounds differently.
+     * Of the size of the hidden state: ten times what was seen (2.3e-5 after 3,000 positions). Equal to the last bit they
+     * cannot be: sums run in another order, and Jlama rotates head h of position p by the angles of position p + 2h,
+     * which float arithmetic rounds differently.
      */
-    static final double TOLERANCE = 1e-3;
+    static final double TOLERANCE = 2e-4;
 
     private final Path folder;
     private Function<WeightLoader, WeightLoader> weights = loader -> loader;

@@ -1,8 +1,14 @@
 package io.github.tailorkv.it;
 
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
 import com.github.tjake.jlama.model.AbstractModel;
+import com.github.tjake.jlama.model.ModelSupport;
+import com.github.tjake.jlama.safetensors.DType;
+import io.github.tailorkv.TailorKv;
 import io.github.tailorkv.models.Architecture;
 import io.github.tailorkv.models.JlamaSession;
+import io.github.tailorkv.models.ModelFolders;
 import io.github.tailorkv.models.ModelSpec;
 import io.github.tailorkv.models.RandomModels;
 import java.io.IOException;
@@ -14,6 +20,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
@@ -65,6 +72,30 @@ class ParityIT {
                 }
                 System.out.printf("parity %s, chunks of %d: %.1e%n", architecture, chunk, worst);
             }
+        }
+    }
+
+    /**
+     * As applications load models by default: 4-bit weights, activations quantized to 8 bits. A rounding that falls the
+     * other way is a whole step of the 8 bits, so the tolerance is wider.
+     */
+    @Test
+    void quantizedWeightsGiveWhatTheyGiveInStock() throws IOException {
+        ModelSpec spec = ModelSpec.builder(Architecture.LLAMA).heads(8, 4).headSize(64).build();
+        Path quantized = new ModelFolders(folder).quantized(spec);
+        int[] tokens = RandomModels.tokens(spec, 700, 7);
+        float[] stock;
+        try (AbstractModel model = ModelSupport.loadModel(quantized.toFile(), DType.F32, DType.I8);
+                JlamaSession session = JlamaSession.open(model)) {
+            stock = session.prefill(tokens);
+        }
+        System.setProperty("tailorkv.policy", "exact");
+        try (AbstractModel model = TailorKv.install(ModelSupport.loadModel(quantized.toFile(), DType.F32, DType.I8));
+                JlamaSession session = JlamaSession.open(model)) {
+            double difference = JlamaModels.difference(stock, session.prefill(tokens));
+            assertTrue(difference < 0.02, "differs by " + difference);
+        } finally {
+            System.clearProperty("tailorkv.policy");
         }
     }
 
