@@ -8,8 +8,8 @@ import java.util.Arrays;
  * An append-only sequence of equal entries of off-heap memory, one entry per block of 64 tokens of a layer.
  *
  * <p>Entries lie in chunks; a chunk is one arena (or one stretch of a file), so that a store that is dropped gives its
- * memory back at once. Chunks grow with the store, from 4 entries to an eighth of what is there: at most an eighth is
- * unused, and a store of 2,048 entries (128k tokens) consists of about 50 chunks.
+ * memory back at once. Chunks grow with the store, from 4 entries to a sixteenth of what is there: at most a sixteenth is
+ * unused, and a store of 2,048 entries (128k tokens) consists of about 80 chunks.
  */
 final class BlockStore implements AutoCloseable {
 
@@ -76,7 +76,7 @@ final class BlockStore implements AutoCloseable {
     }
 
     private void grow() {
-        int entries = Math.max(FIRST_CHUNK, size / 8);
+        int entries = Math.max(FIRST_CHUNK, size / 16);
         Chunk chunk = source.allocate(entries * entryBytes);
         chunks = Arrays.copyOf(chunks, chunks.length + 1);
         chunks[chunks.length - 1] = chunk;

@@ -42,13 +42,15 @@ public record Contender(String name, String text, Settings settings) {
                     return contender;
                 }
             }
-            throw new SettingsException("--policy " + argument + " is not of the form NAME=SETTINGS; by name alone there "
-                    + "are " + String.join(", ", DEFAULTS.stream().map(Contender::name).toList()));
+            throw new SettingsException(
+                    "--policy " + argument + " is not of the form NAME=SETTINGS; by name alone there "
+                            + "are " + String.join(", ", DEFAULTS.stream().map(Contender::name).toList()));
         }
         String name = argument.substring(0, equals);
         if (!NAME.matcher(name).matches() || name.equals(EXACT.name)) {
-            throw new SettingsException("--policy " + argument + ": \"" + name + "\" is no name for a policy; it takes up "
-                    + "to 32 letters, digits, dots and dashes, and is not \"exact\"");
+            throw new SettingsException(
+                    "--policy " + argument + ": \"" + name + "\" is no name for a policy; it takes up "
+                            + "to 32 letters, digits, dots and dashes, and is not \"exact\"");
         }
         return of(name, argument.substring(equals + 1));
     }

@@ -40,7 +40,8 @@ public final class Evaluation {
         this.answerTokens = answerTokens;
         for (Result result : results.all()) {
             if (!result.model().equals(fingerprint)) {
-                throw new IOException("the results that are there are of another model; name another folder with --output");
+                throw new IOException(
+                        "the results that are there are of another model; name another folder with --output");
             }
             for (Contender contender : contenders) {
                 if (result.key().policy().equals(contender.name()) && !result.settings().equals(contender.text())) {

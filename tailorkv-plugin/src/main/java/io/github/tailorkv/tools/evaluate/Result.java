@@ -26,7 +26,8 @@ import java.util.List;
  * @param densePreference of each layer; NaN where it was not computed
  * @param kinds of each layer
  */
-public record Result(Key key, String settings, String model, int promptTokens, double accuracy, String answer, int steps,
+public record Result(Key key, String settings, String model, int promptTokens, double accuracy, String answer,
+        int steps,
         double divergence, double worstDivergence, double surprise, double residentBytes, double offloadedBytes,
         double stockBytes, double prefillRate, double stepMillis, double firstStepMillis, List<Double> densePreference,
         List<String> kinds) {
@@ -82,7 +83,8 @@ public record Result(Key key, String settings, String model, int promptTokens, d
                 json.text("answer"), json.whole("steps"), json.numberOrNaN("kl"), json.numberOrNaN("klMax"),
                 json.numberOrNaN("nll"), json.number("residentBytes"), json.number("offloadedBytes"),
                 json.number("stockBytes"), json.numberOrNaN("prefillTokensPerSecond"),
-                json.numberOrNaN("millisPerToken"), json.numberOrNaN("firstStepMillis"), json.numbers("densePreference"),
+                json.numberOrNaN("millisPerToken"), json.numberOrNaN("firstStepMillis"),
+                json.numbers("densePreference"),
                 json.texts("kinds"));
     }
 }

@@ -40,8 +40,10 @@ public final class ResultFile {
                 Result result = Result.of(JsonObject.parse(lines.get(i)));
                 opened.results.put(result.key(), result);
             } catch (JsonException e) {
-                throw new IOException(file + " is damaged or no file of results (line " + (i + 1) + ": " + e.getMessage()
-                        + "); delete it or name another folder with --output", e);
+                throw new IOException(
+                        file + " is damaged or no file of results (line " + (i + 1) + ": " + e.getMessage()
+                                + "); delete it or name another folder with --output",
+                        e);
             }
         }
         if (end < text.length()) {

@@ -84,7 +84,8 @@ class SummaryTest {
 
     @Test
     void contendersAreAPresetAndProperties() {
-        Contender contender = Contender.parse("mine=compact,budget=64,policy=0-1:quantize,2-3:retrieve,offload.dir=/tmp");
+        Contender contender = Contender
+                .parse("mine=compact,budget=64,policy=0-1:quantize,2-3:retrieve,offload.dir=/tmp");
         assertEquals("mine", contender.name());
         Settings settings = contender.settings();
         assertEquals("compact", settings.preset());
@@ -93,14 +94,17 @@ class SummaryTest {
         assertEquals(Policy.Mode.FIXED, Contender.EXACT.settings().policy().mode());
         assertEquals(2, Contender.parse("paper2").settings().bits());
         assertFalse(Contender.DEFAULTS.contains(Contender.EXACT));
-        for (String bad : List.of("nothing", "exact=balanced", "a b=balanced", "x=magic", "x=balanced,bits=3", "x=b,c=d")) {
+        for (String bad : List.of("nothing", "exact=balanced", "a b=balanced", "x=magic", "x=balanced,bits=3",
+                "x=b,c=d")) {
             assertThrows(SettingsException.class, () -> Contender.parse(bad), bad);
         }
     }
 
-    private static Result result(String family, int index, String policy, double accuracy, double divergence, int steps) {
+    private static Result result(String family, int index, String policy, double accuracy, double divergence,
+            int steps) {
         return new Result(
-                new Result.Key(family, 2048, index, 1, policy), policy, "model", 1000, accuracy, "an \"answer\"\n", steps,
+                new Result.Key(family, 2048, index, 1, policy), policy, "model", 1000, accuracy, "an \"answer\"\n",
+                steps,
                 divergence, divergence, 1.5, 100, 200, 400, 500, 10, 20, List.of(0.5, Double.NaN),
                 List.of("quantized", "retrieval"));
     }
