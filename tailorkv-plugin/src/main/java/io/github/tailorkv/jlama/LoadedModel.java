@@ -135,6 +135,11 @@ public final class LoadedModel implements AutoCloseable {
         return model.getConfig().vocabularySize;
     }
 
+    /** The provider of this project. */
+    public KvCacheProvider hybrid() {
+        return hybrid;
+    }
+
     /** Opens a cache of this project under given settings. */
     public CacheVariant variant(Settings settings) {
         return variant(settings, hybrid);

@@ -16,7 +16,6 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import java.util.Locale;
 import java.util.Map;
 import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
@@ -76,6 +75,9 @@ final class EvaluateCommand extends ModelCommand {
     @Option(names = "--report", paramLabel = "FILE", description = "Summary as JSON. Default: summary.json in DIR.")
     private @Nullable Path report;
 
+    @Option(names = "--html", paramLabel = "FILE", description = "Report with charts. Default: report.html in DIR.")
+    private @Nullable Path html;
+
     @Override
     void run() throws ToolException, IOException {
         List<Contender> contenders = contenders();
@@ -90,7 +92,9 @@ final class EvaluateCommand extends ModelCommand {
         }
         Path file = output.resolve("results.jsonl");
         Path summaryFile = report != null ? report : output.resolve("summary.json");
+        Path pageFile = html != null ? html : output.resolve("report.html");
         checkWritable(file);
+        checkWritable(pageFile);
         checkWritable(summaryFile);
         ResultFile results = ResultFile.open(file);
         try (LoadedModel model = load()) {
@@ -107,10 +111,12 @@ final class EvaluateCommand extends ModelCommand {
             }
         }
         Summary summary = new Summary(results.all(), family -> !ExerciseBook.isDepth(family));
+        Summary byDepth = new Summary(results.all(), ExerciseBook::isDepth);
         print(summary);
-        printDepths(new Summary(results.all(), ExerciseBook::isDepth));
+        printDepths(byDepth);
         Files.writeString(summaryFile, summary.toJson(modelName()).toPrettyString());
-        out().println("Results are in " + file + ", the summary is in " + summaryFile + ".");
+        Files.writeString(pageFile, new EvaluationReport(modelName(), summary, byDepth).html());
+        out().println("Results are in " + file + ", the summary is in " + summaryFile + ", the report in " + pageFile + ".");
     }
 
     private List<Contender> contenders() throws ToolException {
@@ -188,40 +194,11 @@ final class EvaluateCommand extends ModelCommand {
     private void print(Summary summary) {
         for (int length : summary.lengths()) {
             List<Summary.Line> lines = summary.lines().stream().filter(line -> line.tokens() == length).toList();
-            boolean tasks = lines.stream().anyMatch(line -> !Double.isNaN(line.accuracy()));
-            boolean perplexity = lines.stream().anyMatch(line -> !Double.isNaN(line.perplexity()));
             out().println();
             out().println(length + " tokens, " + lines.stream().mapToInt(Summary.Line::prompts).max().orElse(0)
                     + " prompts");
-            List<String> header = new ArrayList<>(List.of("policy"));
-            if (tasks) {
-                header.addAll(List.of("accuracy", "vs exact", "worst family"));
-            }
-            if (perplexity) {
-                header.add("perplexity");
-            }
-            header.addAll(List.of("KL", "KL max", "resident", "offloaded", "prefill tok/s", "ms/token"));
-            TextTable table = new TextTable(header);
-            for (Summary.Line line : lines) {
-                List<String> row = new ArrayList<>(List.of(line.policy()));
-                if (tasks) {
-                    row.add(format("%.1f", line.accuracy()));
-                    row.add(format("%+.1f", line.accuracy() - line.exactAccuracy()));
-                    row.add(
-                            line.worstFamily().isEmpty() ? "-"
-                                    : line.worstFamily() + format(" %+.1f", -line.worstDrop()));
-                }
-                if (perplexity) {
-                    row.add(format("%.3f", line.perplexity()));
-                }
-                row.add(format("%.5f", line.divergence()));
-                row.add(format("%.3f", line.worstDivergence()));
-                row.add(format("%.3f", line.resident()));
-                row.add(format("%.3f", line.offloaded()));
-                row.add(format("%.0f", line.prefillRate()));
-                row.add(format("%.1f", line.stepMillis()));
-                table.row(row);
-            }
+            TextTable table = new TextTable(EvaluationTable.header(lines));
+            EvaluationTable.rows(lines).forEach(table::row);
             table.print(out());
         }
         out().println();
@@ -250,7 +227,7 @@ final class EvaluateCommand extends ModelCommand {
             List<String> row = new ArrayList<>(List.of(policy));
             for (String family : families) {
                 row.add(
-                        format(
+                        EvaluationTable.format(
                                 "%.0f", cells.entrySet().stream().filter(cell -> cell.getKey().endsWith(" " + family))
                                         .mapToDouble(Map.Entry::getValue).average().orElse(Double.NaN)));
             }
@@ -258,9 +235,5 @@ final class EvaluateCommand extends ModelCommand {
         });
         table.print(out());
         out().println();
-    }
-
-    private static String format(String format, double value) {
-        return Double.isNaN(value) ? "-" : String.format(Locale.ROOT, format, value);
     }
 }

@@ -13,6 +13,7 @@ import io.github.tailorkv.tools.evaluate.Logits;
 import io.github.tailorkv.tools.tasks.TaskFamily;
 import io.github.tailorkv.tools.tasks.TaskGenerator;
 import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.LocalDate;
 import java.time.ZoneOffset;
@@ -63,6 +64,10 @@ final class ProfileCommand extends ModelCommand {
             description = "Where the profile goes. Default: tailorkv.json beside the model.")
     private @Nullable Path output;
 
+    @Option(names = "--html", paramLabel = "FILE",
+            description = "Where the report with charts goes. Default: beside the profile, ending in .html.")
+    private @Nullable Path html;
+
     private record Sample(String name, List<Integer> tokens) {
         static Sample of(String name, int[] tokens, int most) {
             return new Sample(name, Arrays.stream(tokens).limit(most).boxed().toList());
@@ -72,14 +77,19 @@ final class ProfileCommand extends ModelCommand {
     @Override
     void run() throws ToolException, IOException {
         Path file = output != null ? output : directory().resolve(Profile.FILE);
+        String name = String.valueOf(file.getFileName());
+        Path page = html != null ? html : file.resolveSibling(name.replaceFirst("\\.json$", "") + ".html");
         try (LoadedModel model = load()) {
             checkWritable(file);
+            checkWritable(page);
             List<Sample> samples = samples(model);
-            List<Profile.Text> texts = measure(model, samples);
+            KeyProbe probe = new KeyProbe(model.hybrid());
+            List<Profile.Text> texts = measure(model, probe, samples);
             Profile profile = profile(model, texts);
             print(profile);
             profile.write(file);
-            out().println("Wrote " + file + ".");
+            Files.writeString(page, new ProfileReport(profile, model.shape(), probe.magnitudes()).html());
+            out().println("Wrote " + file + " and " + page + ".");
         }
     }
 
@@ -134,14 +144,14 @@ final class ProfileCommand extends ModelCommand {
         return documents;
     }
 
-    private List<Profile.Text> measure(LoadedModel model, List<Sample> samples) throws ToolException {
+    private List<Profile.Text> measure(LoadedModel model, KeyProbe probe, List<Sample> samples) throws ToolException {
         Properties properties = new Properties();
         properties.setProperty("tailorkv.policy", "online");
         properties.setProperty("tailorkv.threshold", Double.toString(threshold));
         Settings settings = Settings.from(properties);
         List<Profile.Text> texts = new ArrayList<>();
         Progress progress = new Progress(err(), samples.stream().mapToInt(sample -> sample.tokens.size()).sum());
-        try (CacheVariant variant = model.variant(settings)) {
+        try (CacheVariant variant = model.variant(settings, probe)) {
             for (Sample sample : samples) {
                 progress.show(sample.name);
                 try (TokenSession session = variant.start()) {

@@ -1,0 +1,161 @@
+package io.github.tailorkv.tools;
+
+import io.github.tailorkv.tools.evaluate.Contender;
+import io.github.tailorkv.tools.evaluate.Summary;
+import io.github.tailorkv.tools.html.BarChart;
+import io.github.tailorkv.tools.html.Chart;
+import io.github.tailorkv.tools.html.HeatMap;
+import io.github.tailorkv.tools.html.Page;
+import io.github.tailorkv.tools.html.ScatterChart;
+import io.github.tailorkv.tools.tasks.TaskFamily;
+import java.util.ArrayList;
+import java.util.Collection;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeSet;
+import java.util.function.ToDoubleFunction;
+
+/** What {@code evaluate} found, as a page. */
+final class EvaluationReport {
+    /** A divergence of nothing has no place on a logarithmic axis. */
+    private static final double LEAST_DIVERGENCE = 1e-7;
+
+    private final String model;
+    private final Summary tasks;
+    private final Summary depths;
+
+    /**
+     * @param tasks families and texts
+     * @param depths needles by depth
+     */
+    EvaluationReport(String model, Summary tasks, Summary depths) {
+        this.model = model;
+        this.tasks = tasks;
+        this.depths = depths;
+    }
+
+    String html() {
+        Page page = new Page("TailorKV evaluation of " + model)
+                .note("Policies side by side on the same prompts. Accuracy is the share of the reference strings in the "
+                        + "greedy answers. KL is the mean divergence of the next-token distribution from that of the exact "
+                        + "cache, along the exact answer, in nats. Memory is relative to Jlama's own F32 cache.");
+        page.table(
+                List.of("policy", "settings"),
+                distinct(tasks.lines().isEmpty() ? depths.lines() : tasks.lines()));
+        for (int length : tasks.lengths()) {
+            List<Summary.Line> lines = tasks.lines().stream().filter(line -> line.tokens() == length).toList();
+            page.heading(length + " tokens").table(EvaluationTable.header(lines), EvaluationTable.rows(lines));
+            families(page, lines);
+        }
+        List<Summary.Line> scored = tasks.lines().stream().filter(line -> !Double.isNaN(line.accuracy())).toList();
+        if (!scored.isEmpty()) {
+            page.heading("Accuracy against memory")
+                    .note("One point a length, from short to long; up and to the left is better.");
+            double least = scored.stream().mapToDouble(Summary.Line::accuracy).min().orElse(0);
+            double step = least > 80 ? 5 : least > 60 ? 10 : 20;
+            int steps = Math.clamp((int) Math.ceil((100 - least + 1) / step), 2, (int) (100 / step));
+            page.chart(
+                    tradeOff(
+                            scored,
+                            new ScatterChart.Axis("accuracy in %", 100 - steps * step, 100, steps, false,
+                                    value -> String.format(Locale.ROOT, "%.0f", value)),
+                            Summary.Line::accuracy));
+        }
+        List<Summary.Line> measured = tasks.lines().stream()
+                .filter(line -> !Double.isNaN(line.divergence()) && !line.policy().equals(Contender.EXACT.name()))
+                .toList();
+        if (!measured.isEmpty()) {
+            ToDoubleFunction<Summary.Line> divergence = line -> Math.max(line.divergence(), LEAST_DIVERGENCE);
+            var spread = measured.stream().mapToDouble(divergence).summaryStatistics();
+            page.heading("Divergence against memory").note("Down and to the left is better.").chart(
+                    tradeOff(
+                            measured,
+                            ScatterChart.Axis.powers("KL in nats", 10, spread.getMin(), spread.getMax(),
+                                    value -> String.format(Locale.ROOT, "%.0e", value)),
+                            divergence));
+        }
+        if (!depths.lines().isEmpty()) {
+            needles(page);
+        }
+        return page.html();
+    }
+
+    private static List<List<String>> distinct(List<Summary.Line> lines) {
+        return lines.stream().map(line -> List.of(line.policy(), line.settings())).distinct().toList();
+    }
+
+    private static void families(Page page, List<Summary.Line> lines) {
+        List<TaskFamily> families = List.of(TaskFamily.values()).stream()
+                .filter(family -> lines.stream().anyMatch(line -> line.families().containsKey(family.label())))
+                .toList();
+        if (families.isEmpty()) {
+            return;
+        }
+        List<BarChart.Series> series = new ArrayList<>();
+        for (Summary.Line line : lines) {
+            series.add(
+                    new BarChart.Series(
+                            line.policy(),
+                            families.stream()
+                                    .map(family -> line.families().getOrDefault(family.label(), Double.NaN)).toList(),
+                            List.of(), List.of()));
+        }
+        page.chart(
+                new BarChart("accuracy in %", families.stream().map(TaskFamily::title).toList(), series, 100, Double.NaN,
+                        value -> String.format(Locale.ROOT, "%.0f", value)));
+    }
+
+    private ScatterChart tradeOff(List<Summary.Line> lines, ScatterChart.Axis vertical,
+            ToDoubleFunction<Summary.Line> value) {
+        var spread = lines.stream().mapToDouble(Summary.Line::resident).summaryStatistics();
+        List<ScatterChart.Series> series = new ArrayList<>();
+        // Also those without a point, so that every policy keeps its colour.
+        for (String policy : tasks.lines().stream().map(Summary.Line::policy).distinct().toList()) {
+            series.add(
+                    new ScatterChart.Series(
+                            policy, lines.stream().filter(line -> line.policy().equals(policy)).map(
+                                    line -> new ScatterChart.Point(line.resident(), value.applyAsDouble(line),
+                                            line.tokens() + " tokens: "
+                                                    + String.format(Locale.ROOT, "%.3f of the memory, %.4g",
+                                                            line.resident(), value.applyAsDouble(line))))
+                                    .toList()));
+        }
+        return new ScatterChart(
+                ScatterChart.Axis.powers("KV cache in RAM, relative to Jlama's", 2, spread.getMin(), spread.getMax(),
+                        share -> String.format(Locale.ROOT, "%.3g", share).replaceFirst("\\.?0+$", "")),
+                vertical, series);
+    }
+
+    private void needles(Page page) {
+        page.heading("A needle at every depth")
+                .note("The share of needles found, by depth (0 % is the beginning of the text) and length.");
+        Collection<Integer> lengths = depths.lengths();
+        Set<String> families = new TreeSet<>();
+        depths.lines().forEach(line -> families.addAll(line.families().keySet()));
+        Map<String, Chart> charts = new LinkedHashMap<>();
+        for (String policy : depths.lines().stream().map(Summary.Line::policy).distinct().toList()) {
+            List<List<Double>> values = new ArrayList<>();
+            for (String family : families) {
+                List<Double> row = new ArrayList<>();
+                for (int length : lengths) {
+                    row.add(
+                            depths.lines().stream()
+                                    .filter(line -> line.policy().equals(policy) && line.tokens() == length)
+                                    .mapToDouble(line -> line.families().getOrDefault(family, Double.NaN) / 100)
+                                    .findFirst().orElse(Double.NaN));
+                }
+                values.add(row);
+            }
+            charts.put(
+                    policy,
+                    new HeatMap("needles found under " + policy, "tokens",
+                            lengths.stream().map(length -> Integer.toString(length)).toList(),
+                            families.stream().map(family -> Integer.parseInt(family.substring(6)) + " %").toList(),
+                            values, true, value -> String.format(Locale.ROOT, "%.0f", 100 * value)));
+        }
+        page.gallery(charts);
+    }
+}

@@ -1,0 +1,114 @@
+package io.github.tailorkv.tools;
+
+import io.github.tailorkv.config.Settings;
+import io.github.tailorkv.spi.KvCacheProvider;
+import io.github.tailorkv.spi.LayerStatistics;
+import io.github.tailorkv.spi.ModelCache;
+import io.github.tailorkv.spi.ModelShape;
+import io.github.tailorkv.spi.SessionCache;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Optional;
+
+/** Another provider with a look at the keys that pass: the mean magnitude of each channel. For one session at a time. */
+final class KeyProbe implements KvCacheProvider {
+    private final KvCacheProvider provider;
+    private double[][] sums = {};
+    private long[] tokens = {};
+
+    KeyProbe(KvCacheProvider provider) {
+        this.provider = provider;
+    }
+
+    /** What has passed, layer by layer. */
+    List<KeyMagnitudes> magnitudes() {
+        List<KeyMagnitudes> all = new ArrayList<>();
+        for (int layer = 0; layer < sums.length; layer++) {
+            double count = Math.max(1, tokens[layer]);
+            all.add(
+                    new KeyMagnitudes(
+                            Arrays.stream(sums[layer]).average().orElse(0) / count,
+                            Arrays.stream(sums[layer]).max().orElse(0) / count));
+        }
+        return all;
+    }
+
+    @Override
+    public String name() {
+        return provider.name();
+    }
+
+    @Override
+    public Optional<String> unsupported(ModelShape shape) {
+        return provider.unsupported(shape);
+    }
+
+    @Override
+    public ModelCache open(ModelShape shape, Settings settings) {
+        int width = shape.attention().kvHeads() * shape.attention().headSize();
+        sums = new double[shape.layers()][width];
+        tokens = new long[shape.layers()];
+        ModelCache cache = provider.open(shape, settings);
+        return new ModelCache() {
+            @Override
+            public SessionCache newSession() {
+                return watched(cache.newSession(), width);
+            }
+
+            @Override
+            public String backend() {
+                return cache.backend();
+            }
+
+            @Override
+            public String policy() {
+                return cache.policy();
+            }
+
+            @Override
+            public void close() {
+                cache.close();
+            }
+        };
+    }
+
+    private SessionCache watched(SessionCache session, int width) {
+        return new SessionCache() {
+            @Override
+            public int length() {
+                return session.length();
+            }
+
+            @Override
+            public void attend(int layer, int startPosition, int n, MemorySegment q, MemorySegment k, MemorySegment v,
+                    MemorySegment out) {
+                double[] sum = sums[layer];
+                for (int i = 0; i < n; i++) {
+                    for (int c = 0; c < width; c++) {
+                        sum[c] += Math.abs(k.getAtIndex(ValueLayout.JAVA_FLOAT, (long) i * width + c));
+                    }
+                }
+                tokens[layer] += n;
+                session.attend(layer, startPosition, n, q, k, v, out);
+            }
+
+            @Override
+            public void truncate(int length) {
+                session.truncate(length);
+            }
+
+            @Override
+            public List<LayerStatistics> statistics() {
+                return session.statistics();
+            }
+
+            @Override
+            public void close() {
+                session.close();
+            }
+        };
+    }
+}
