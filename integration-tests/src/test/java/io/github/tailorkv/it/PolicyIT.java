@@ -87,7 +87,7 @@ class PolicyIT {
 
     private static Map<String, String> properties(String text) {
         Map<String, String> properties = new HashMap<>();
-        for (String part : text.split(",")) {
+        for (String part : text.split(",", -1)) {
             int equals = part.indexOf('=');
             properties.put("tailorkv." + part.substring(0, equals), part.substring(equals + 1));
         }

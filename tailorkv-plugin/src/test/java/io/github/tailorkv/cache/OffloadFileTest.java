@@ -56,7 +56,9 @@ class OffloadFileTest {
                         SessionDriver.settings("policy=retrieve", "offload=disk", "offload.dir=" + folder,
                                 "budget=4096"),
                         2)) {
+            // Decoding moves values to the disk, so it starts while there is room.
             small.feed(300, 1);
+            small.feed(1, 1);
             UncheckedIOException full = assertThrows(UncheckedIOException.class, () -> {
                 for (int i = 0; i < 100; i++) {
                     large.feed(256, 1);
