@@ -116,7 +116,8 @@ final class EvaluateCommand extends ModelCommand {
         printDepths(byDepth);
         Files.writeString(summaryFile, summary.toJson(modelName()).toPrettyString());
         Files.writeString(pageFile, new EvaluationReport(modelName(), summary, byDepth).html());
-        out().println("Results are in " + file + ", the summary is in " + summaryFile + ", the report in " + pageFile + ".");
+        out().println(
+                "Results are in " + file + ", the summary is in " + summaryFile + ", the report in " + pageFile + ".");
     }
 
     private List<Contender> contenders() throws ToolException {

@@ -104,7 +104,8 @@ final class EvaluationReport {
                             List.of(), List.of()));
         }
         page.chart(
-                new BarChart("accuracy in %", families.stream().map(TaskFamily::title).toList(), series, 100, Double.NaN,
+                new BarChart("accuracy in %", families.stream().map(TaskFamily::title).toList(), series, 100,
+                        Double.NaN,
                         value -> String.format(Locale.ROOT, "%.0f", value)));
     }
 

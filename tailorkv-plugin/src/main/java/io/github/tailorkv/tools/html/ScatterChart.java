@@ -36,7 +36,6 @@ public final class ScatterChart implements Chart {
             return new Axis(title, Math.pow(base, first), Math.pow(base, last), last - first, true, format);
         }
 
-
         double share(double value) {
             double share = logarithmic ? Math.log(value / from) / Math.log(to / from) : (value - from) / (to - from);
             return Math.clamp(share, 0, 1);

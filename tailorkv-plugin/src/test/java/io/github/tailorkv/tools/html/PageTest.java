@@ -28,7 +28,8 @@ class PageTest {
     void nothingIsLoadedFromAnywhere() {
         String html = page().html();
         assertFalse(html.replace("xmlns=\"http://www.w3.org/2000/svg\"", "").contains("://"), html);
-        assertFalse(html.contains("src=") || html.contains("href=") || html.contains("url(") || html.contains("@import"));
+        assertFalse(
+                html.contains("src=") || html.contains("href=") || html.contains("url(") || html.contains("@import"));
     }
 
     @Test
@@ -39,7 +40,8 @@ class PageTest {
             NodeList bars = parsed(page().html()).getElementsByTagName("rect");
             for (int i = 0; i < bars.getLength(); i++) {
                 assertTrue(
-                        bars.item(i).getAttributes().getNamedItem("height").getNodeValue().matches("[0-9]+(\\.[0-9]+)?"));
+                        bars.item(i).getAttributes().getNamedItem("height").getNodeValue()
+                                .matches("[0-9]+(\\.[0-9]+)?"));
             }
         } finally {
             Locale.setDefault(before);
