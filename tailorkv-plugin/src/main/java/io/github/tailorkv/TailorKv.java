@@ -2,6 +2,7 @@ package io.github.tailorkv;
 
 import com.github.tjake.jlama.model.AbstractModel;
 import io.github.tailorkv.boot.LoadHook;
+import java.io.File;
 import java.util.UUID;
 
 /**
@@ -23,7 +24,18 @@ public final class TailorKv {
      * @throws io.github.tailorkv.config.SettingsException if a {@code tailorkv.*} property has a value that is not allowed
      */
     public static AbstractModel install(AbstractModel model) {
-        LoadHook.loaded(model);
+        LoadHook.loaded(model, null);
+        return model;
+    }
+
+    /**
+     * As {@link #install(AbstractModel)}, with the profile that lies in the model's folder, if there is one and the policy
+     * asks for it.
+     *
+     * @param folder the folder that the model was loaded from
+     */
+    public static AbstractModel install(AbstractModel model, File folder) {
+        LoadHook.loaded(model, folder);
         return model;
     }
 

@@ -1,5 +1,6 @@
 package io.github.tailorkv.boot;
 
+import java.io.File;
 import java.io.IOException;
 import java.io.InputStream;
 import java.lang.System.Logger.Level;
@@ -70,7 +71,7 @@ record InstallerLink(MethodHandle install, MethodHandle closeSession) {
         MethodHandle closeSession = lookup.findStatic(
                 installer, "closeSession", MethodType.methodType(void.class, abstractModel, UUID.class));
         return new InstallerLink(
-                lookup.findStatic(installer, "install", MethodType.methodType(void.class, Object.class)),
+                lookup.findStatic(installer, "install", MethodType.methodType(void.class, Object.class, File.class)),
                 closeSession.asType(MethodType.methodType(void.class, Object.class, UUID.class)));
     }
 

@@ -1,5 +1,6 @@
 package io.github.tailorkv.boot;
 
+import java.io.File;
 import io.github.tailorkv.config.SettingsException;
 import java.lang.System.Logger.Level;
 import java.util.UUID;
@@ -27,13 +28,14 @@ public final class LoadHook {
      * is, and one line of the log says why.
      *
      * @param model a model of Jlama
+     * @param folder where it was loaded from: its folder or a file in it, beside which a profile may lie; null if unknown
      * @throws SettingsException if the settings do not fit the model
      */
-    public static void loaded(@Nullable Object model) {
+    public static void loaded(@Nullable Object model, @Nullable File folder) {
         try {
             InstallerLink installer = installer(model);
             if (installer != null) {
-                installer.install().invokeExact(model);
+                installer.install().invokeExact(model, folder);
             }
         } catch (SettingsException e) {
             throw e;

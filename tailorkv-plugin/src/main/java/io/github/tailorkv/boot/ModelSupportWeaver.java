@@ -35,7 +35,11 @@ final class ModelSupportWeaver {
 
     private static final ClassDesc HOOK = ClassDesc.of(LoadHook.class.getName());
     private static final String HOOK_METHOD = "loaded";
-    private static final MethodTypeDesc HOOK_TYPE = MethodTypeDesc.of(ConstantDescs.CD_void, ConstantDescs.CD_Object);
+    private static final MethodTypeDesc HOOK_TYPE = MethodTypeDesc.of(
+            ConstantDescs.CD_void, ConstantDescs.CD_Object, ClassDesc.of("java.io.File"));
+
+    /** Local variable of {@code loadModel} that holds the model's folder: its second parameter, which it never changes. */
+    private static final int FOLDER = 1;
 
     private ModelSupportWeaver() {}
 
@@ -91,7 +95,7 @@ final class ModelSupportWeaver {
     private static CodeTransform beforeEachReturn() {
         return (code, element) -> {
             if (element instanceof ReturnInstruction end && end.opcode() == Opcode.ARETURN) {
-                code.dup().invokestatic(HOOK, HOOK_METHOD, HOOK_TYPE);
+                code.dup().aload(FOLDER).invokestatic(HOOK, HOOK_METHOD, HOOK_TYPE);
             }
             code.with(element);
         };

@@ -27,7 +27,7 @@ final class HybridModelCache implements ModelCache {
 
     HybridModelCache(ModelShape shape, Settings settings) {
         this.shape = shape;
-        if (settings.budget() > shape.contextLength()) {
+        if (settings.budget() > Math.max(shape.contextLength(), Settings.DEFAULT_BUDGET)) {
             throw new SettingsException("tailorkv.budget=" + settings.budget() + " is more than the "
                     + shape.contextLength() + " tokens of the model's context; it takes a number up to that");
         }

@@ -31,7 +31,7 @@ record LayerContext(
      * preference says nothing and there is nothing to gain.
      */
     int leastTokensToJudge() {
-        return Math.max(1024, 4 * (settings.sinks() + settings.recent() + settings.budget()));
+        return Math.max(1024, 2 * (settings.sinks() + settings.recent() + settings.budget()));
     }
 
     private BlockStore.Source offload() {

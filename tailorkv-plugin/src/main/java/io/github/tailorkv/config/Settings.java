@@ -63,6 +63,9 @@ public record Settings(
         long idleBytes,
         Optional<Path> report) {
 
+    /** A budget that nobody set; no model is too small for it. */
+    public static final int DEFAULT_BUDGET = 512;
+
     /** Precision of offloaded keys and values. */
     public enum Rows {
         /** 16-bit brain floats. */
@@ -124,7 +127,7 @@ public record Settings(
         all.put("tailorkv.offload", "ram or disk");
         all.put("tailorkv.offload.dir", "a folder that can be written (the temp folder)");
         all.put("tailorkv.backend", "auto, cuda, panama or scalar (auto)");
-        all.put("tailorkv.threshold", "a number from 0 to 1 (0.2)");
+        all.put("tailorkv.threshold", "a number from 0 to 1");
         all.put("tailorkv.keep", "a number above 0 and up to 1 (0.05)");
         all.put("tailorkv.queries", "a whole number from 1 to 256 (32)");
         all.put("tailorkv.idle.sessions", "a whole number from 0 to 1000000 (32)");
@@ -193,7 +196,7 @@ public record Settings(
                     policy(preset.equals("exact") ? "exact" : "auto"),
                     path("tailorkv.profile"),
                     bits(paper ? "1" : "4"),
-                    whole("tailorkv.budget", 128, 1, 1 << 20),
+                    whole("tailorkv.budget", paper ? 128 : DEFAULT_BUDGET, 1, 1 << 20),
                     whole("tailorkv.sinks", 8, 0, 64),
                     whole("tailorkv.recent", paper ? 56 : 64, 1, 1 << 16),
                     whole("tailorkv.residual", paper ? 128 : 64, 1, 1 << 16),
@@ -206,7 +209,7 @@ public record Settings(
                     Offload.valueOf(upper(oneOf("tailorkv.offload", compact ? "disk" : "ram", "ram", "disk"))),
                     path("tailorkv.offload.dir").orElseGet(() -> Path.of(System.getProperty("java.io.tmpdir"))),
                     Backend.valueOf(upper(oneOf("tailorkv.backend", "auto", "auto", "cuda", "panama", "scalar"))),
-                    number("tailorkv.threshold", 0.2, 0, 1),
+                    number("tailorkv.threshold", compact ? 0.35 : 0.2, 0, 1),
                     number("tailorkv.keep", 0.05, Double.MIN_VALUE, 1),
                     whole("tailorkv.queries", 32, 1, 256),
                     whole("tailorkv.idle.sessions", 32, 0, 1_000_000),
