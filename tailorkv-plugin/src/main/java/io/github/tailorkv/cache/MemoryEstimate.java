@@ -52,7 +52,7 @@ public final class MemoryEstimate {
         double sum = 0;
         for (LayerKind kind : kinds) {
             double[] bytes = perBlock.get(kind);
-            sum += bytes == null ? exact(tokens) : tiles(window(kind, tokens)) + bytes[0] * sealed(kind, tokens);
+            sum += bytes == null ? exact(tokens) : tiles(window(kind, tokens) + 1) + bytes[0] * sealed(kind, tokens);
         }
         return sum;
     }

@@ -140,9 +140,13 @@ public final class LoadedModel implements AutoCloseable {
         return hybrid;
     }
 
-    /** Opens a cache of this project under given settings. */
+    /**
+     * Opens a cache under given settings, of the provider that they name.
+     *
+     * @throws io.github.tailorkv.config.SettingsException if the settings do not fit the model
+     */
     public CacheVariant variant(Settings settings) {
-        return variant(settings, hybrid);
+        return variant(settings, Providers.named(settings.provider()));
     }
 
     /**

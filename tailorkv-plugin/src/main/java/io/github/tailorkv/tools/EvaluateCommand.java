@@ -35,7 +35,8 @@ import picocli.CommandLine.Option;
 final class EvaluateCommand extends ModelCommand {
     @Option(names = "--policy", paramLabel = "NAME[=SETTINGS]", arity = "1..*",
             description = "Policies to compare with exact. SETTINGS is a preset and settings over it, such as "
-                    + "balanced,budget=64,offload=disk (names as in the system properties, without tailorkv.). "
+                    + "balanced,budget=64,offload=disk (names as in the system properties, without tailorkv.); "
+                    + "streaming=provider=streaming,sinks=4,recent=1020 is a rival. "
                     + "Default: quantize4, retrieve, paper1, paper2, balanced, compact.")
     private List<String> policies = List.of();
 
