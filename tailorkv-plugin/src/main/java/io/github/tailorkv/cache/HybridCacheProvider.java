@@ -1,12 +1,13 @@
 package io.github.tailorkv.cache;
 
 import io.github.tailorkv.config.Settings;
+import io.github.tailorkv.cuda.CudaBackend;
 import io.github.tailorkv.spi.KvCacheProvider;
 import io.github.tailorkv.spi.ModelCache;
 import io.github.tailorkv.spi.ModelShape;
 import java.util.Optional;
 
-/** The cache of this project: exact, quantized and retrieval layers on the CPU. */
+/** The cache of this project: exact, quantized and retrieval layers, on a GPU where there is one, else on the CPU. */
 public final class HybridCacheProvider implements KvCacheProvider {
 
     @Override
@@ -24,6 +25,7 @@ public final class HybridCacheProvider implements KvCacheProvider {
 
     @Override
     public ModelCache open(ModelShape shape, Settings settings) {
-        return new HybridModelCache(shape, settings);
+        return CudaBackend.open(shape, settings, () -> new HybridModelCache(shape, settings))
+                .orElseGet(() -> new HybridModelCache(shape, settings));
     }
 }

@@ -23,13 +23,14 @@ import org.jspecify.annotations.Nullable;
  * @param recent newest tokens that stay exact in retrieval layers
  * @param residual newest tokens that stay exact in quantized layers
  * @param channels critical channels that the approximate scores of retrieval layers use
- * @param indexBits precision of the resident channel index: 4 or 8
+ * @param indexBits precision of the resident channel index: 2 (on a GPU only), 4 or 8
  * @param rows precision of offloaded keys and values
  * @param selection how the scores of a head group become one ranking of tokens
  * @param tail whether tokens that are not dominant take part with the index's precision
  * @param offload where offloaded rows live
  * @param offloadDir folder of the offload files
  * @param backend where the attention runs
+ * @param gpuMemory GPU memory that one model may use, in bytes; 0 for nine tenths of what is free
  * @param threshold dense preference above which a layer is quantized (tau)
  * @param keep fraction of the tokens whose attention mass the dense preference measures (alpha)
  * @param queries newest queries that the dense preference looks at
@@ -56,6 +57,7 @@ public record Settings(
         Offload offload,
         Path offloadDir,
         Backend backend,
+        long gpuMemory,
         double threshold,
         double keep,
         int queries,
@@ -120,13 +122,14 @@ public record Settings(
         all.put("tailorkv.recent", "a whole number from 1 to 65536");
         all.put("tailorkv.residual", "a whole number from 1 to 65536");
         all.put("tailorkv.channels", "a whole number from 1 to 1024");
-        all.put("tailorkv.index", "4 or 8");
+        all.put("tailorkv.index", "4 or 8; 2 with tailorkv.backend=cuda");
         all.put("tailorkv.rows", "bf16, int8 or int4");
         all.put("tailorkv.selection", "per-head or averaged");
         all.put("tailorkv.tail", "true or false");
         all.put("tailorkv.offload", "ram or disk");
         all.put("tailorkv.offload.dir", "a folder that can be written (the temp folder)");
         all.put("tailorkv.backend", "auto, cuda, panama or scalar (auto)");
+        all.put("tailorkv.gpu.memory", "bytes, with k, m, g or t for powers of 1024 (0: nine tenths of what is free)");
         all.put("tailorkv.threshold", "a number from 0 to 1");
         all.put("tailorkv.keep", "a number above 0 and up to 1 (0.05)");
         all.put("tailorkv.queries", "a whole number from 1 to 256 (32)");
@@ -201,7 +204,7 @@ public record Settings(
                     whole("tailorkv.recent", paper ? 56 : 64, 1, 1 << 16),
                     whole("tailorkv.residual", paper ? 128 : 64, 1, 1 << 16),
                     whole("tailorkv.channels", paper ? 8 : 16, 1, 1024),
-                    Integer.parseInt(oneOf("tailorkv.index", paper ? "8" : "4", "4", "8")),
+                    index(paper ? "8" : "4"),
                     Rows.valueOf(upper(oneOf("tailorkv.rows", paper ? "bf16" : "int8", "bf16", "int8", "int4"))),
                     Selection.valueOf(upper(
                             oneOf("tailorkv.selection", paper ? "averaged" : "per-head", "per-head", "averaged"))),
@@ -209,6 +212,7 @@ public record Settings(
                     Offload.valueOf(upper(oneOf("tailorkv.offload", compact ? "disk" : "ram", "ram", "disk"))),
                     path("tailorkv.offload.dir").orElseGet(() -> Path.of(System.getProperty("java.io.tmpdir"))),
                     Backend.valueOf(upper(oneOf("tailorkv.backend", "auto", "auto", "cuda", "panama", "scalar"))),
+                    bytes("tailorkv.gpu.memory", 0),
                     number("tailorkv.threshold", compact ? 0.35 : 0.2, 0, 1),
                     number("tailorkv.keep", 0.05, Double.MIN_VALUE, 1),
                     whole("tailorkv.queries", 32, 1, 256),
@@ -303,6 +307,15 @@ public record Settings(
 
         private int bits(String otherwise) {
             return Integer.parseInt(oneOf("tailorkv.bits", otherwise, "1", "2", "4", "8"));
+        }
+
+        /** The kernels of the CPU have no index of 2 bits. */
+        private int index(String otherwise) {
+            String bits = oneOf("tailorkv.index", otherwise, "2", "4", "8");
+            if (bits.equals("2") && !text("tailorkv.backend", "auto").equals("cuda")) {
+                throw bad("tailorkv.index");
+            }
+            return Integer.parseInt(bits);
         }
 
         private Optional<Path> path(String name) {

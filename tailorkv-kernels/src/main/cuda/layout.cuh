@@ -1,0 +1,180 @@
+// What the kernels of the GPU share: the argument block, the layouts of a block of 64 tokens, and conversions.
+//
+// Every table is indexed by block and holds the address of that block's part for all KV heads. An address may lie in GPU
+// memory or in pinned host memory: unified addressing lets the same load serve both, so a block that found no room on
+// the GPU is merely slower.
+//
+//   tile     F32, exact        [kvHead]{ key[64][headSize], value[64][headSize] }
+//   index    retrieval, open   [kvHead]{ codes[headSize][8 * indexBits bytes], f16 zero[headSize], e5m3 scale[headSize] }
+//   rows     retrieval, open   [kvHead][64]{ u8 key[headSize], u8 value[headSize], f16 scale[groups], f16 zero[groups] }
+//                              or [kvHead][64]{ bf16 key[headSize], bf16 value[headSize] }
+//   packed   quantized         [kvHead]{ key[64][headSize * bits / 8], value likewise, f16 keyScale[headSize],
+//                                        f16 keyZero[headSize], f16 valueScale[64][groups], f16 valueZero[64][groups] }
+//
+// Codes are little-endian bit strings. The index is channel by channel, for a query reads few channels of all tokens; the
+// rows are token by token, for it reads all channels of few tokens. With int8 rows the index holds the upper bits of the
+// rows' key codes, so both share the scale and zero point that lie beside the index. The scale of a channel is the upper
+// eight bits of a half (5 exponent, 3 mantissa), rounded up before codes are computed: the codes absorb the rounding.
+#pragma once
+
+#include <cstdint>
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+constexpr int BLOCK = 64;
+constexpr int GROUP = 64;
+constexpr int BINS = 4096;
+constexpr float BINS_PER_NAT = 128.0f;
+
+enum Kind { OPEN = 0, EXACT = 1, QUANTIZED = 2, RETRIEVAL = 3 };
+
+// Written by the host in front of the staged q, k and v, so that one copy brings everything and the kernels' only
+// parameter never changes. The offsets are those of GpuArguments.java.
+struct Arguments {
+    const uint64_t *tiles;      //   0
+    const uint64_t *index;      //   8
+    const uint64_t *rows;       //  16
+    const uint64_t *packed;     //  24
+    const uint64_t *hostRows;   //  32  second home of the rows while a layer is open; entries may be 0
+    unsigned *ranges;           //  40  [kvHead][2][headSize], floats in an order that atomicMin and atomicMax keep
+    float *queries;             //  48  ring of the newest queries, 0 for none
+    const float *q;             //  56
+    const float *k;             //  64
+    const float *v;             //  72
+    float *out;                 //  80  mapped host memory
+    float *partials;            //  88
+    unsigned *histogram;        //  96  [kvHead][BINS]
+    uint16_t *bins;             // 104  [kvHead][sealed * 64]
+    int *selected;              // 112  [kvHead][budget + sinks]
+    float2 *shares;             // 120  [kvHead][members][16]
+    int2 *counts;               // 128  [kvHead][members]
+    float *scores;              // 136  [kvHead][row][sealed * 64]
+    int heads;                  // 144
+    int kvHeads;                // 148
+    int headSize;               // 152
+    int kind;                   // 156
+    int bits;                   // 160
+    int indexBits;              // 164
+    int bfloat16Rows;           // 168
+    int recordBytes;            // 172
+    int indexBytes;             // 176
+    int packedBytes;            // 180
+    int sealed;                 // 184  blocks
+    int length;                 // 188  tokens before this call
+    int n;                      // 192
+    int budget;                 // 196
+    int sinks;                  // 200
+    int channels;               // 204
+    int perHead;                // 208
+    int ring;                   // 212  capacity of the ring
+    float scale;                // 216
+    float softCap;              // 220
+    unsigned counters[128];     // 224  arrivals: [kvHead] for barriers, [64 + unit] for the last one out; zero
+};
+
+__device__ __forceinline__ int groupSize(const Arguments *a) { return a->heads / a->kvHeads; }
+
+__device__ __forceinline__ int valueGroups(int headSize) { return (headSize + GROUP - 1) / GROUP; }
+
+__device__ __forceinline__ const float *tileKeys(const Arguments *a, int block, int head) {
+    return reinterpret_cast<const float *>(a->tiles[block]) + size_t(head) * 2 * BLOCK * a->headSize;
+}
+
+__device__ __forceinline__ const uint8_t *indexBlock(const Arguments *a, int block, int head) {
+    return reinterpret_cast<const uint8_t *>(a->index[block]) + size_t(head) * a->indexBytes;
+}
+
+__device__ __forceinline__ const uint8_t *rowRecord(const Arguments *a, int block, int head, int token) {
+    return reinterpret_cast<const uint8_t *>(a->rows[block]) + (size_t(head) * BLOCK + token) * a->recordBytes;
+}
+
+__device__ __forceinline__ const uint8_t *packedBlock(const Arguments *a, int block, int head) {
+    return reinterpret_cast<const uint8_t *>(a->packed[block]) + size_t(head) * a->packedBytes;
+}
+
+__device__ __forceinline__ const __half *indexZeros(const uint8_t *block, int indexBits, int headSize) {
+    return reinterpret_cast<const __half *>(block + headSize * 8 * indexBits);
+}
+
+__device__ __forceinline__ const uint8_t *indexScales(const uint8_t *block, int indexBits, int headSize) {
+    return block + headSize * 8 * indexBits + headSize * 2;
+}
+
+__device__ __forceinline__ float scaleOf(uint8_t e5m3) {
+    return __half2float(__ushort_as_half(static_cast<unsigned short>(e5m3 << 7)));
+}
+
+__device__ __forceinline__ __half halfFloor(float x) {
+    return __float2half_rd(fminf(fmaxf(x, -65504.0f), 65504.0f));
+}
+
+__device__ __forceinline__ __half halfCeil(float x) {
+    return __float2half_ru(fminf(fmaxf(x, -65504.0f), 65504.0f));
+}
+
+__device__ __forceinline__ uint8_t e5m3Ceil(float x) {
+    unsigned bits = __half_as_ushort(halfCeil(x));
+    return static_cast<uint8_t>(min((bits + 0x7f) >> 7, 0xf7u));
+}
+
+__device__ __forceinline__ int quantize(float x, float inverse, float zero, int most) {
+    return min(max(static_cast<int>((x - zero) * inverse + 0.5f), 0), most);
+}
+
+// Floats as integers in the same order.
+__device__ __forceinline__ unsigned ordered(float x) {
+    unsigned bits = __float_as_uint(x);
+    return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+
+__device__ __forceinline__ float unordered(unsigned x) {
+    return __uint_as_float(x & 0x80000000u ? x & 0x7fffffffu : ~x);
+}
+
+__device__ __forceinline__ float warpMax(float x) {
+    for (int i = 16; i > 0; i /= 2) {
+        x = fmaxf(x, __shfl_xor_sync(~0u, x, i));
+    }
+    return x;
+}
+
+__device__ __forceinline__ float warpMin(float x) {
+    for (int i = 16; i > 0; i /= 2) {
+        x = fminf(x, __shfl_xor_sync(~0u, x, i));
+    }
+    return x;
+}
+
+__device__ __forceinline__ float warpSum(float x) {
+    for (int i = 16; i > 0; i /= 2) {
+        x += __shfl_xor_sync(~0u, x, i);
+    }
+    return x;
+}
+
+// Its absolute error is that of the exponential, 1e-7: softCap * tanh only has to be good against softCap.
+__device__ __forceinline__ float fastTanh(float x) { return 1.0f - 2.0f / (__expf(2.0f * x) + 1.0f); }
+
+__device__ __forceinline__ float capped(float score, float scale, float softCap) {
+    score *= scale;
+    return softCap == 0 ? score : softCap * fastTanh(score / softCap);
+}
+
+// exp(x - y) that is 0 where x is minus infinity, whatever y is.
+__device__ __forceinline__ float expDifference(float x, float y) {
+    return x == -INFINITY ? 0.0f : __expf(x - y);
+}
+
+// The code at element `at` of a bit string; `BITS` divides 8.
+template <int BITS>
+__device__ __forceinline__ unsigned codeAt(const uint8_t *codes, int at) {
+    if constexpr (BITS == 8) {
+        return codes[at];
+    } else {
+        return codes[at * BITS / 8] >> (at * BITS % 8) & ((1 << BITS) - 1);
+    }
+}
+
+__device__ __forceinline__ unsigned codeAt(const uint8_t *codes, int bits, int at) {
+    return codes[at * bits / 8] >> (at * bits % 8) & ((1 << bits) - 1);
+}

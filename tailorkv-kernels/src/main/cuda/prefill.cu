@@ -1,0 +1,357 @@
+// Causal attention of a chunk of tokens on the tensor cores (FlashAttention-2, Dao 2023), over keys and values that
+// `expand` has brought to BF16, segment by segment.
+//
+// The query heads that share a KV head are rows of one matrix, token by token: row r is head r % group of token r / group,
+// so each tile of keys and values is read once for the whole group. A chunk has few rows and a long context, so the tokens
+// of a segment are split over thread blocks too, and every split keeps its own running maximum, sum and unnormalised
+// output in global memory between segments; `combine` merges them. Maxima are in units of log2(e).
+#include "layout.cuh"
+
+namespace prefilling {
+
+constexpr int WARPS = 4;
+constexpr float LOG2E = 1.44269504088896f;
+
+__device__ __forceinline__ uint32_t shared(const void *p) {
+    return static_cast<uint32_t>(__cvta_generic_to_shared(p));
+}
+
+// Rows of `D` BF16 in units of 16 bytes; the low three bits of the unit are mixed with the row, so that the eight rows of
+// an ldmatrix hit different banks.
+template <int D>
+__device__ __forceinline__ int swizzled(int row, int unit) {
+    return row * D + ((unit ^ (row & 7)) * 8);
+}
+
+__device__ __forceinline__ void ldmatrix(uint32_t (&r)[4], uint32_t address) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(address));
+}
+
+__device__ __forceinline__ void ldmatrixTransposed(uint32_t (&r)[4], uint32_t address) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(address));
+}
+
+__device__ __forceinline__ void mma(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+    asm volatile(
+            "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+            : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+__device__ __forceinline__ void copyAsync(uint32_t target, const void *source) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(target), "l"(source));
+}
+
+__device__ __forceinline__ uint32_t pack(float low, float high) {
+    __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+    return *reinterpret_cast<uint32_t *>(&pair);
+}
+
+__device__ __forceinline__ float exp2Fast(float x) {
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
+template <int ROWS>
+__device__ __forceinline__ void capScores(float (&score)[ROWS][8][4], float scale, float softCap) {
+#pragma unroll
+    for (int m = 0; m < ROWS; m++) {
+#pragma unroll
+        for (int t = 0; t < 8; t++) {
+#pragma unroll
+            for (int e = 0; e < 4; e++) {
+                score[m][t][e] = capped(score[m][t][e], scale, softCap);
+            }
+        }
+    }
+}
+
+template <int D>
+__device__ __forceinline__ void loadTile(__nv_bfloat16 *tile, const __nv_bfloat16 *source) {
+    for (int i = threadIdx.x; i < BLOCK * D / 8; i += WARPS * 32) {
+        int row = i / (D / 8);
+        int unit = i % (D / 8);
+        copyAsync(shared(tile + swizzled<D>(row, unit)), source + size_t(row) * D + unit * 8);
+    }
+}
+
+// `ROWS` tiles of 16 rows for each warp, `STAGES` tiles of keys and values in flight.
+template <int D, int ROWS, int STAGES>
+__device__ void attendSegment(
+        const Arguments *a, const __nv_bfloat16 *keys, const __nv_bfloat16 *values, int first, int end, int capacity,
+        float2 *states, float *outputs, int paddedRows, bool fresh) {
+    constexpr int TILE_ROWS = WARPS * 16 * ROWS;
+    extern __shared__ __align__(128) __nv_bfloat16 prefillMemory[];
+    __nv_bfloat16 *q = prefillMemory;
+    __nv_bfloat16 *k = q + TILE_ROWS * D;
+    __nv_bfloat16 *v = k + STAGES * BLOCK * D;
+
+    int headSize = a->headSize;
+    int group = groupSize(a);
+    int kvHead = blockIdx.y;
+    int split = blockIdx.z;
+    int splits = gridDim.z;
+    int firstRow = blockIdx.x * TILE_ROWS;
+    int rows = a->n * group;
+    int warp = threadIdx.x / 32;
+    int lane = threadIdx.x % 32;
+    float softCap = a->softCap;
+    float scale = a->scale;
+    // Of raw scores, or of capped ones.
+    float factor = softCap == 0 ? scale * LOG2E : LOG2E;
+
+    size_t stateAt = (size_t(split) * a->kvHeads + kvHead) * paddedRows + firstRow;
+    states += stateAt;
+    outputs += stateAt * D;
+
+    int lastToken = min(a->n - 1, (firstRow + TILE_ROWS - 1) / group);
+    int visibleEnd = min(end, a->length + lastToken + 1);
+    int tiles = visibleEnd > first ? (visibleEnd - first + BLOCK - 1) / BLOCK : 0;
+    int from = tiles * split / splits;
+    int to = tiles * (split + 1) / splits;
+    if (from == to && !fresh) {
+        return;
+    }
+
+    for (int i = threadIdx.x; i < TILE_ROWS * D / 8; i += WARPS * 32) {
+        int row = i / (D / 8);
+        int unit = i % (D / 8);
+        int c = unit * 8;
+        int r = firstRow + row;
+        uint32_t packed[4] = {0, 0, 0, 0};
+        if (r < rows && c < headSize) {
+            const float *source = a->q + (size_t(r / group) * a->heads + kvHead * group + r % group) * headSize + c;
+            float4 x = *reinterpret_cast<const float4 *>(source);
+            float4 y = *reinterpret_cast<const float4 *>(source + 4);
+            packed[0] = pack(x.x, x.y);
+            packed[1] = pack(x.z, x.w);
+            packed[2] = pack(y.x, y.y);
+            packed[3] = pack(y.z, y.w);
+        }
+        *reinterpret_cast<uint4 *>(q + swizzled<D>(row, unit)) = make_uint4(packed[0], packed[1], packed[2], packed[3]);
+    }
+
+    float output[ROWS][D / 8][4];
+    float maximum[ROWS][2];
+    float sum[ROWS][2];
+    int position[ROWS][2];
+#pragma unroll
+    for (int m = 0; m < ROWS; m++) {
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            int row = (warp * ROWS + m) * 16 + h * 8 + lane / 4;
+            int r = firstRow + row;
+            position[m][h] = r < rows ? a->length + r / group : -1;
+            float2 state = fresh ? make_float2(-INFINITY, 0.0f) : states[row];
+            maximum[m][h] = state.x;
+            sum[m][h] = lane % 4 == 0 ? state.y : 0.0f;
+#pragma unroll
+            for (int d = 0; d < D / 8; d++) {
+                float2 old = make_float2(0.0f, 0.0f);
+                if (!fresh) {
+                    old = *reinterpret_cast<const float2 *>(outputs + size_t(row) * D + d * 8 + lane % 4 * 2);
+                }
+                output[m][d][2 * h] = old.x;
+                output[m][d][2 * h + 1] = old.y;
+            }
+        }
+    }
+
+    size_t headAt = size_t(kvHead) * capacity * D;
+    keys += headAt;
+    values += headAt;
+#pragma unroll
+    for (int s = 0; s < STAGES; s++) {
+        if (from + s < to) {
+            loadTile<D>(k + s * BLOCK * D, keys + size_t(from + s) * BLOCK * D);
+            loadTile<D>(v + s * BLOCK * D, values + size_t(from + s) * BLOCK * D);
+        }
+        asm volatile("cp.async.commit_group;");
+    }
+
+    for (int tile = from; tile < to; tile++) {
+        int stage = (tile - from) % STAGES;
+        asm volatile("cp.async.wait_group %0;" ::"n"(STAGES - 1));
+        __syncthreads();
+        const __nv_bfloat16 *kTile = k + stage * BLOCK * D;
+        const __nv_bfloat16 *vTile = v + stage * BLOCK * D;
+
+        float score[ROWS][8][4];
+#pragma unroll
+        for (int m = 0; m < ROWS; m++) {
+#pragma unroll
+            for (int t = 0; t < 8; t++) {
+                score[m][t][0] = score[m][t][1] = score[m][t][2] = score[m][t][3] = 0;
+            }
+        }
+#pragma unroll
+        for (int c = 0; c < D / 16; c++) {
+            uint32_t qFragment[ROWS][4];
+#pragma unroll
+            for (int m = 0; m < ROWS; m++) {
+                int row = (warp * ROWS + m) * 16 + lane % 16;
+                ldmatrix(qFragment[m], shared(q + swizzled<D>(row, c * 2 + lane / 16)));
+            }
+#pragma unroll
+            for (int t = 0; t < 4; t++) {
+                uint32_t kFragment[4];
+                int row = t * 16 + lane % 8 + lane / 16 * 8;
+                ldmatrix(kFragment, shared(kTile + swizzled<D>(row, c * 2 + lane / 8 % 2)));
+#pragma unroll
+                for (int m = 0; m < ROWS; m++) {
+                    mma(score[m][2 * t], qFragment[m], kFragment[0], kFragment[1]);
+                    mma(score[m][2 * t + 1], qFragment[m], kFragment[2], kFragment[3]);
+                }
+            }
+        }
+
+        int base = first + tile * BLOCK;
+        bool edge = base + BLOCK > a->length + firstRow / group + 1 || base + BLOCK > end;
+        if (softCap != 0) {
+            capScores<ROWS>(score, scale, softCap);
+        }
+        if (edge) {
+#pragma unroll
+            for (int m = 0; m < ROWS; m++) {
+#pragma unroll
+                for (int h = 0; h < 2; h++) {
+                    int last = min(position[m][h], end - 1) - base - lane % 4 * 2;
+#pragma unroll
+                    for (int t = 0; t < 8; t++) {
+                        score[m][t][2 * h] = t * 8 > last ? -INFINITY : score[m][t][2 * h];
+                        score[m][t][2 * h + 1] = t * 8 + 1 > last ? -INFINITY : score[m][t][2 * h + 1];
+                    }
+                }
+            }
+        }
+#pragma unroll
+        for (int m = 0; m < ROWS; m++) {
+#pragma unroll
+            for (int h = 0; h < 2; h++) {
+                float most = -INFINITY;
+#pragma unroll
+                for (int t = 0; t < 8; t++) {
+                    most = fmaxf(most, fmaxf(score[m][t][2 * h], score[m][t][2 * h + 1]));
+                }
+                most = fmaxf(most, __shfl_xor_sync(~0u, most, 1));
+                most = fmaxf(most, __shfl_xor_sync(~0u, most, 2));
+                most = fmaxf(most * factor, maximum[m][h]);
+                float shift = most == -INFINITY ? 0.0f : most;
+                float correction = exp2Fast(maximum[m][h] - shift);
+                maximum[m][h] = most;
+                float total = 0;
+#pragma unroll
+                for (int t = 0; t < 8; t++) {
+#pragma unroll
+                    for (int e = 0; e < 2; e++) {
+                        float &s = score[m][t][2 * h + e];
+                        s = exp2Fast(fmaf(s, factor, -shift));
+                        total += s;
+                    }
+                }
+                sum[m][h] = sum[m][h] * correction + total;
+#pragma unroll
+                for (int d = 0; d < D / 8; d++) {
+                    output[m][d][2 * h] *= correction;
+                    output[m][d][2 * h + 1] *= correction;
+                }
+            }
+        }
+
+#pragma unroll
+        for (int t = 0; t < 4; t++) {
+            uint32_t weights[ROWS][4];
+#pragma unroll
+            for (int m = 0; m < ROWS; m++) {
+                weights[m][0] = pack(score[m][2 * t][0], score[m][2 * t][1]);
+                weights[m][1] = pack(score[m][2 * t][2], score[m][2 * t][3]);
+                weights[m][2] = pack(score[m][2 * t + 1][0], score[m][2 * t + 1][1]);
+                weights[m][3] = pack(score[m][2 * t + 1][2], score[m][2 * t + 1][3]);
+            }
+#pragma unroll
+            for (int d = 0; d < D / 16; d++) {
+                uint32_t vFragment[4];
+                ldmatrixTransposed(vFragment, shared(vTile + swizzled<D>(t * 16 + lane % 16, d * 2 + lane / 16)));
+#pragma unroll
+                for (int m = 0; m < ROWS; m++) {
+                    mma(output[m][2 * d], weights[m], vFragment[0], vFragment[1]);
+                    mma(output[m][2 * d + 1], weights[m], vFragment[2], vFragment[3]);
+                }
+            }
+        }
+
+        __syncthreads();
+        if (tile + STAGES < to) {
+            loadTile<D>(k + stage * BLOCK * D, keys + size_t(tile + STAGES) * BLOCK * D);
+            loadTile<D>(v + stage * BLOCK * D, values + size_t(tile + STAGES) * BLOCK * D);
+        }
+        asm volatile("cp.async.commit_group;");
+    }
+
+#pragma unroll
+    for (int m = 0; m < ROWS; m++) {
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            int row = (warp * ROWS + m) * 16 + h * 8 + lane / 4;
+            // Every lane summed its own columns.
+            float total = sum[m][h];
+            total += __shfl_xor_sync(~0u, total, 1);
+            total += __shfl_xor_sync(~0u, total, 2);
+            if (lane % 4 == 0) {
+                states[row] = make_float2(maximum[m][h], total);
+            }
+#pragma unroll
+            for (int d = 0; d < D / 8; d++) {
+                *reinterpret_cast<float2 *>(outputs + size_t(row) * D + d * 8 + lane % 4 * 2) =
+                        make_float2(output[m][d][2 * h], output[m][d][2 * h + 1]);
+            }
+        }
+    }
+}
+
+// Attends from the chunk's tokens to the tokens [first, end) of the context, which lie in `keys` and `values`,
+// [kvHead][capacity][D] each. `fresh`: the first segment. Grid: tiles of rows x KV heads x splits.
+#define PREFILL(D, ROWS, STAGES)                                                                                       \
+    extern "C" __global__ void __launch_bounds__(WARPS * 32) prefill##D(                                               \
+            const Arguments *a, const __nv_bfloat16 *keys, const __nv_bfloat16 *values, int first, int end,            \
+            int capacity, float2 *states, float *outputs, int paddedRows, int fresh) {                                 \
+        attendSegment<D, ROWS, STAGES>(                                                                                \
+                a, keys, values, first, end, capacity, states, outputs, paddedRows, fresh != 0);                       \
+    }
+
+// Shared memory of each: (64 * ROWS + 2 * 64 * STAGES) * D * 2 bytes, at most 96 KiB.
+PREFILL(64, 2, 2)
+PREFILL(128, 2, 2)
+PREFILL(192, 1, 1)
+PREFILL(256, 1, 1)
+
+// Merges the splits and writes the output. Grid: tokens x query heads; one thread a channel.
+extern "C" __global__ void combine(
+        const Arguments *a, const float2 *states, const float *outputs, int paddedRows, int padded, int splits) {
+    int group = groupSize(a);
+    int head = blockIdx.y;
+    int row = blockIdx.x * group + head % group;
+    float most = -INFINITY;
+    for (int s = 0; s < splits; s++) {
+        most = fmaxf(most, states[(size_t(s) * a->kvHeads + head / group) * paddedRows + row].x);
+    }
+    for (int c = threadIdx.x; c < a->headSize; c += blockDim.x) {
+        float total = 0;
+        float value = 0;
+        for (int s = 0; s < splits; s++) {
+            size_t at = (size_t(s) * a->kvHeads + head / group) * paddedRows + row;
+            float2 state = states[at];
+            float weight = state.x == -INFINITY ? 0.0f : exp2f(state.x - most);
+            total += weight * state.y;
+            value += weight * outputs[at * padded + c];
+        }
+        a->out[(size_t(blockIdx.x) * a->heads + head) * a->headSize + c] = total == 0 ? 0.0f : value / total;
+    }
+}
+
+}  // namespace prefilling

@@ -1,0 +1,365 @@
+// Moves tokens between their homes: the exact tiles, the index with its rows, and the packed blocks. One thread block
+// handles one block of 64 tokens of one KV head. The arithmetic is that of ScalarAttentionKernels.
+#include "layout.cuh"
+
+namespace quantizing {
+
+constexpr int THREADS = 256;
+
+__device__ float keyOfRow(const Arguments *a, int block, int head, int token, int c) {
+    const uint8_t *record = rowRecord(a, block, head, token);
+    if (a->bfloat16Rows) {
+        return __bfloat162float(reinterpret_cast<const __nv_bfloat16 *>(record)[c]);
+    }
+    const uint8_t *index = indexBlock(a, block, head);
+    float zero = __half2float(indexZeros(index, a->indexBits, a->headSize)[c]);
+    return zero + scaleOf(indexScales(index, a->indexBits, a->headSize)[c]) * record[c];
+}
+
+__device__ float valueOfRow(const Arguments *a, int block, int head, int token, int c) {
+    const uint8_t *record = rowRecord(a, block, head, token);
+    int headSize = a->headSize;
+    if (a->bfloat16Rows) {
+        return __bfloat162float(reinterpret_cast<const __nv_bfloat16 *>(record)[headSize + c]);
+    }
+    const __half *scales = reinterpret_cast<const __half *>(record + 2 * headSize);
+    int group = c / GROUP;
+    return __half2float(scales[valueGroups(headSize) + group]) + __half2float(scales[group]) * record[headSize + c];
+}
+
+__device__ float keyOfPacked(const Arguments *a, int block, int head, int token, int c) {
+    int headSize = a->headSize;
+    const uint8_t *base = packedBlock(a, block, head);
+    int rowBytes = headSize * a->bits / 8;
+    const __half *scales = reinterpret_cast<const __half *>(base + 2 * BLOCK * rowBytes);
+    unsigned code = codeAt(base + token * rowBytes, a->bits, c);
+    return __half2float(scales[headSize + c]) + __half2float(scales[c]) * code;
+}
+
+__device__ float valueOfPacked(const Arguments *a, int block, int head, int token, int c) {
+    int headSize = a->headSize;
+    int groups = valueGroups(headSize);
+    const uint8_t *base = packedBlock(a, block, head);
+    int rowBytes = headSize * a->bits / 8;
+    const __half *scales = reinterpret_cast<const __half *>(base + 2 * BLOCK * rowBytes) + 2 * headSize;
+    int group = token * groups + c / GROUP;
+    unsigned code = codeAt(base + (BLOCK + token) * rowBytes, a->bits, c);
+    return __half2float(scales[BLOCK * groups + group]) + __half2float(scales[group]) * code;
+}
+
+__device__ float keyOf(const Arguments *a, int block, int head, int token, int c, bool fromTile) {
+    if (fromTile) {
+        return tileKeys(a, block, head)[token * a->headSize + c];
+    }
+    return a->kind == QUANTIZED ? keyOfPacked(a, block, head, token, c) : keyOfRow(a, block, head, token, c);
+}
+
+__device__ float valueOf(const Arguments *a, int block, int head, int token, int c, bool fromTile) {
+    if (fromTile) {
+        return tileKeys(a, block, head)[(BLOCK + token) * a->headSize + c];
+    }
+    return a->kind == QUANTIZED ? valueOfPacked(a, block, head, token, c) : valueOfRow(a, block, head, token, c);
+}
+
+// Scale and zero point of 64 channels of a token, computed by a warp.
+__device__ void valueGroup(float low, float high, int levels, __half &scale, __half &zero) {
+    low = warpMin(low);
+    high = warpMax(high);
+    zero = halfFloor(low == INFINITY ? 0.0f : low);
+    float z = __half2float(zero);
+    scale = high > z ? halfCeil((high - z) / levels) : __float2half(0.0f);
+}
+
+// Writes the tokens of a call behind those that are there, and remembers their queries. Grid: tokens x KV heads.
+extern "C" __global__ void append(const Arguments *a) {
+    int headSize = a->headSize;
+    int i = blockIdx.x;
+    int head = blockIdx.y;
+    int position = a->length + i;
+    float *tile = const_cast<float *>(tileKeys(a, position / BLOCK, head));
+    size_t source = (size_t(i) * a->kvHeads + head) * headSize;
+    for (int c = threadIdx.x; c < headSize; c += blockDim.x) {
+        tile[position % BLOCK * headSize + c] = a->k[source + c];
+        tile[(BLOCK + position % BLOCK) * headSize + c] = a->v[source + c];
+    }
+    if (a->queries != nullptr && i >= a->n - a->ring) {
+        int count = groupSize(a) * headSize;
+        const float *q = a->q + size_t(i) * a->heads * headSize + head * count;
+        float *ring = a->queries + size_t(position % a->ring) * a->heads * headSize + head * count;
+        for (int c = threadIdx.x; c < count; c += blockDim.x) {
+            ring[c] = q[c];
+        }
+    }
+}
+
+// Seals tiles of an open or retrieval layer: index, rows, and the second home of the rows. Grid: KV heads x blocks.
+extern "C" __global__ void __launch_bounds__(THREADS) sealRows(const Arguments *a, int firstBlock) {
+    extern __shared__ __align__(16) uint8_t records[];
+    int headSize = a->headSize;
+    int head = blockIdx.x;
+    int block = firstBlock + blockIdx.y;
+    int recordBytes = a->recordBytes;
+    int indexBits = a->indexBits;
+    const float *keys = tileKeys(a, block, head);
+    const float *values = keys + BLOCK * headSize;
+    uint8_t *index = const_cast<uint8_t *>(indexBlock(a, block, head));
+    bool wide = a->bfloat16Rows;
+
+    for (int i = threadIdx.x; i < BLOCK * recordBytes / 4; i += THREADS) {
+        reinterpret_cast<unsigned *>(records)[i] = 0;
+    }
+    __syncthreads();
+
+    int c = threadIdx.x;
+    if (c < headSize) {
+        float low = INFINITY;
+        float high = -INFINITY;
+        for (int t = 0; t < BLOCK; t++) {
+            float x = keys[t * headSize + c];
+            low = fminf(low, x);
+            high = fmaxf(high, x);
+        }
+        __half zero = halfFloor(low == INFINITY ? 0.0f : low);
+        float z = __half2float(zero);
+        int most = wide ? (1 << indexBits) - 1 : 255;
+        uint8_t scale = high > z ? e5m3Ceil((high - z) / most) : 0;
+        float inverse = scale == 0 ? 0.0f : 1.0f / scaleOf(scale);
+        const_cast<__half *>(indexZeros(index, indexBits, headSize))[c] = zero;
+        const_cast<uint8_t *>(indexScales(index, indexBits, headSize))[c] = scale;
+        unsigned *codes = reinterpret_cast<unsigned *>(index + c * 8 * indexBits);
+        int perWord = 32 / indexBits;
+        unsigned word = 0;
+        for (int t = 0; t < BLOCK; t++) {
+            float x = keys[t * headSize + c];
+            unsigned code = quantize(x, inverse, z, most);
+            if (wide) {
+                reinterpret_cast<__nv_bfloat16 *>(records + t * recordBytes)[c] = __float2bfloat16_rn(x);
+            } else {
+                records[t * recordBytes + c] = static_cast<uint8_t>(code);
+                code >>= 8 - indexBits;
+            }
+            word |= code << (t % perWord * indexBits);
+            if (t % perWord == perWord - 1) {
+                codes[t / perWord] = word;
+                word = 0;
+            }
+        }
+        if (low <= high) {
+            unsigned *range = a->ranges + size_t(head) * 2 * headSize;
+            atomicMin(range + c, ordered(low));
+            atomicMax(range + headSize + c, ordered(high));
+        }
+    }
+
+    int lane = threadIdx.x % 32;
+    int groups = valueGroups(headSize);
+    for (int t = threadIdx.x / 32; t < BLOCK; t += THREADS / 32) {
+        uint8_t *record = records + t * recordBytes;
+        if (wide) {
+            for (int e = lane; e < headSize; e += 32) {
+                reinterpret_cast<__nv_bfloat16 *>(record)[headSize + e] =
+                        __float2bfloat16_rn(values[t * headSize + e]);
+            }
+            continue;
+        }
+        __half *fields = reinterpret_cast<__half *>(record + 2 * headSize);
+        for (int g = 0; g < groups; g++) {
+            int end = min(headSize, (g + 1) * GROUP);
+            float low = INFINITY;
+            float high = -INFINITY;
+            for (int e = g * GROUP + lane; e < end; e += 32) {
+                low = fminf(low, values[t * headSize + e]);
+                high = fmaxf(high, values[t * headSize + e]);
+            }
+            __half scale;
+            __half zero;
+            valueGroup(low, high, 255, scale, zero);
+            if (lane == 0) {
+                fields[g] = scale;
+                fields[groups + g] = zero;
+            }
+            float s = __half2float(scale);
+            float inverse = s == 0 ? 0.0f : 1.0f / s;
+            for (int e = g * GROUP + lane; e < end; e += 32) {
+                record[headSize + e] = quantize(values[t * headSize + e], inverse, __half2float(zero), 255);
+            }
+        }
+    }
+    __syncthreads();
+
+    size_t at = size_t(head) * BLOCK * recordBytes;
+    uint64_t homes[2] = {a->rows[block], a->hostRows[block]};
+    for (uint64_t home : homes) {
+        if (home != 0) {
+            uint4 *target = reinterpret_cast<uint4 *>(home + at);
+            for (int i = threadIdx.x; i < BLOCK * recordBytes / 16; i += THREADS) {
+                target[i] = reinterpret_cast<const uint4 *>(records)[i];
+            }
+        }
+    }
+}
+
+// Quantizes blocks for a quantized layer, from the tiles or from the rows of a layer that was open. The table of packed
+// blocks is that of the argument block; `fromTile` says where the numbers come from. Grid: KV heads x blocks.
+extern "C" __global__ void __launch_bounds__(THREADS) sealPacked(const Arguments *a, int firstBlock, int fromTile) {
+    extern __shared__ __align__(16) float numbers[];
+    __shared__ __half keyScale[256];
+    __shared__ __half keyZero[256];
+    int headSize = a->headSize;
+    int head = blockIdx.x;
+    int block = firstBlock + blockIdx.y;
+    int bits = a->bits;
+    int most = (1 << bits) - 1;
+    int rowBytes = headSize * bits / 8;
+    int groups = valueGroups(headSize);
+    uint8_t *base = const_cast<uint8_t *>(packedBlock(a, block, head));
+    __half *fields = reinterpret_cast<__half *>(base + 2 * BLOCK * rowBytes);
+
+    for (int i = threadIdx.x; i < BLOCK * headSize; i += THREADS) {
+        numbers[i] = fromTile ? keyOf(a, block, head, i / headSize, i % headSize, true)
+                              : keyOfRow(a, block, head, i / headSize, i % headSize);
+    }
+    __syncthreads();
+    int c = threadIdx.x;
+    if (c < headSize) {
+        float low = INFINITY;
+        float high = -INFINITY;
+        for (int t = 0; t < BLOCK; t++) {
+            low = fminf(low, numbers[t * headSize + c]);
+            high = fmaxf(high, numbers[t * headSize + c]);
+        }
+        keyZero[c] = halfFloor(low == INFINITY ? 0.0f : low);
+        float z = __half2float(keyZero[c]);
+        keyScale[c] = high > z ? halfCeil((high - z) / most) : __float2half(0.0f);
+        fields[c] = keyScale[c];
+        fields[headSize + c] = keyZero[c];
+    }
+    __syncthreads();
+    int perByte = 8 / bits;
+    for (int i = threadIdx.x; i < BLOCK * rowBytes; i += THREADS) {
+        int t = i / rowBytes;
+        unsigned byte = 0;
+        for (int j = 0; j < perByte; j++) {
+            int e = i % rowBytes * perByte + j;
+            float s = __half2float(keyScale[e]);
+            unsigned code = quantize(
+                    numbers[t * headSize + e], s == 0 ? 0.0f : 1.0f / s, __half2float(keyZero[e]), most);
+            byte |= code << (j * bits);
+        }
+        base[i] = static_cast<uint8_t>(byte);
+    }
+    __syncthreads();
+
+    for (int i = threadIdx.x; i < BLOCK * headSize; i += THREADS) {
+        numbers[i] = fromTile ? valueOf(a, block, head, i / headSize, i % headSize, true)
+                              : valueOfRow(a, block, head, i / headSize, i % headSize);
+    }
+    __syncthreads();
+    __half *valueScales = fields + 2 * headSize;
+    __half *valueZeros = valueScales + BLOCK * groups;
+    int lane = threadIdx.x % 32;
+    for (int t = threadIdx.x / 32; t < BLOCK; t += THREADS / 32) {
+        for (int g = 0; g < groups; g++) {
+            int end = min(headSize, (g + 1) * GROUP);
+            float low = INFINITY;
+            float high = -INFINITY;
+            for (int e = g * GROUP + lane; e < end; e += 32) {
+                low = fminf(low, numbers[t * headSize + e]);
+                high = fmaxf(high, numbers[t * headSize + e]);
+            }
+            __half scale;
+            __half zero;
+            valueGroup(low, high, most, scale, zero);
+            if (lane == 0) {
+                valueScales[t * groups + g] = scale;
+                valueZeros[t * groups + g] = zero;
+            }
+            float s = __half2float(scale);
+            float inverse = s == 0 ? 0.0f : 1.0f / s;
+            int firstByte = g * GROUP / perByte;
+            int bytes = (end - g * GROUP) / perByte;
+            for (int i = lane; i < bytes; i += 32) {
+                unsigned byte = 0;
+                for (int j = 0; j < perByte; j++) {
+                    int e = (firstByte + i) * perByte + j;
+                    byte |= quantize(numbers[t * headSize + e], inverse, __half2float(zero), most) << (j * bits);
+                }
+                base[(BLOCK + t) * rowBytes + firstByte + i] = static_cast<uint8_t>(byte);
+            }
+        }
+    }
+}
+
+// Restores the tile of a sealed block. Grid: KV heads.
+extern "C" __global__ void __launch_bounds__(THREADS) restore(const Arguments *a, int block, float *tile) {
+    int headSize = a->headSize;
+    int head = blockIdx.x;
+    float *keys = tile + size_t(head) * 2 * BLOCK * headSize;
+    for (int i = threadIdx.x; i < BLOCK * headSize; i += THREADS) {
+        keys[i] = keyOf(a, block, head, i / headSize, i % headSize, false);
+        keys[BLOCK * headSize + i] = valueOf(a, block, head, i / headSize, i % headSize, false);
+    }
+}
+
+// Brings blocks to BF16 for the tensor cores: keys and values [kvHead][capacity][padded]. Tokens and channels beyond the
+// end are zero. Grid: blocks x KV heads.
+extern "C" __global__ void __launch_bounds__(THREADS) expand(
+        const Arguments *a, int firstBlock, int length, int capacity, int padded, __nv_bfloat16 *k, __nv_bfloat16 *v) {
+    __shared__ float keyScale[256];
+    __shared__ float keyZero[256];
+    int headSize = a->headSize;
+    int block = firstBlock + blockIdx.x;
+    int head = blockIdx.y;
+    size_t at = (size_t(head) * capacity + size_t(blockIdx.x) * BLOCK) * padded;
+    int tokens = min(BLOCK, length - block * BLOCK);
+    bool tile = block >= a->sealed;
+    bool rows = !tile && a->kind != QUANTIZED && !a->bfloat16Rows;
+    if (rows) {
+        const uint8_t *index = indexBlock(a, block, head);
+        for (int c = threadIdx.x; c < headSize; c += THREADS) {
+            keyScale[c] = scaleOf(indexScales(index, a->indexBits, headSize)[c]);
+            keyZero[c] = __half2float(indexZeros(index, a->indexBits, headSize)[c]);
+        }
+        __syncthreads();
+    }
+    int chunks = padded / 8;
+    for (int i = threadIdx.x; i < BLOCK * chunks; i += THREADS) {
+        int t = i / chunks;
+        int c = i % chunks * 8;
+        __align__(16) __nv_bfloat16 key[8];
+        __align__(16) __nv_bfloat16 value[8];
+        bool inside = t < tokens && c < headSize;
+        if (inside && rows) {
+            const uint8_t *record = rowRecord(a, block, head, t);
+            uint2 keyCodes = *reinterpret_cast<const uint2 *>(record + c);
+            uint2 valueCodes = *reinterpret_cast<const uint2 *>(record + headSize + c);
+            const __half *fields = reinterpret_cast<const __half *>(record + 2 * headSize);
+            float scale = __half2float(fields[c / GROUP]);
+            float zero = __half2float(fields[valueGroups(headSize) + c / GROUP]);
+            for (int j = 0; j < 8; j++) {
+                unsigned keyCode = (j < 4 ? keyCodes.x : keyCodes.y) >> (j % 4 * 8) & 255;
+                unsigned valueCode = (j < 4 ? valueCodes.x : valueCodes.y) >> (j % 4 * 8) & 255;
+                key[j] = __float2bfloat16_rn(keyZero[c + j] + keyScale[c + j] * keyCode);
+                value[j] = __float2bfloat16_rn(zero + scale * valueCode);
+            }
+        } else {
+            for (int j = 0; j < 8; j++) {
+                key[j] = __float2bfloat16_rn(inside ? keyOf(a, block, head, t, c + j, tile) : 0.0f);
+                value[j] = __float2bfloat16_rn(inside ? valueOf(a, block, head, t, c + j, tile) : 0.0f);
+            }
+        }
+        *reinterpret_cast<uint4 *>(k + at + size_t(t) * padded + c) = *reinterpret_cast<uint4 *>(key);
+        *reinterpret_cast<uint4 *>(v + at + size_t(t) * padded + c) = *reinterpret_cast<uint4 *>(value);
+    }
+}
+
+// Empties the ranges of the key channels. Grid: KV heads.
+extern "C" __global__ void clearRanges(unsigned *ranges, int headSize) {
+    unsigned *range = ranges + size_t(blockIdx.x) * 2 * headSize;
+    for (int c = threadIdx.x; c < headSize; c += blockDim.x) {
+        range[c] = ordered(INFINITY);
+        range[headSize + c] = ordered(-INFINITY);
+    }
+}
+
+}  // namespace quantizing

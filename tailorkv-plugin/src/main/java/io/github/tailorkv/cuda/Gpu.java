@@ -1,0 +1,68 @@
+package io.github.tailorkv.cuda;
+
+import java.lang.foreign.MemorySegment;
+
+/**
+ * What this package needs of a GPU: memory, copies and launches on one stream, in order. Addresses are unified: pinned
+ * host memory has an address that kernels can use. One implementation drives a real device; tests have others that fail
+ * where a device would.
+ *
+ * <p>All methods throw {@link GpuException}. {@link #bind} must have been called on the thread before any other.
+ */
+interface Gpu extends AutoCloseable {
+
+    /** Pinned host memory: its address for kernels, and for the host. */
+    record Pinned(long address, MemorySegment segment) {}
+
+    /** A kernel with the dynamic shared memory that it is launched with. */
+    interface Kernel {
+
+        /** Thread blocks of this kernel that the whole device can hold at once. */
+        int residentBlocks();
+    }
+
+    /** Name of the device, for logs. */
+    String name();
+
+    int multiprocessors();
+
+    /** Bytes of device memory that are free now. */
+    long freeBytes();
+
+    /** Makes the device the calling thread's. */
+    void bind();
+
+    long allocate(long bytes);
+
+    void free(long address);
+
+    Pinned allocatePinned(long bytes);
+
+    void freePinned(Pinned memory);
+
+    /** Copies from pinned memory to the device. */
+    void upload(Pinned source, long offset, long target, long bytes);
+
+    /** Copies from the device to pinned memory. */
+    void download(long source, Pinned target, long offset, long bytes);
+
+    /** Sets device memory to zero. */
+    void clear(long address, long bytes);
+
+    Kernel kernel(String name, int threads, int sharedBytes);
+
+    /**
+     * Launches a kernel.
+     *
+     * @param cooperative whether all thread blocks must be resident at once
+     * @param parameters each a {@link Long}, an address, or an {@link Integer}
+     */
+    void launch(Kernel kernel, int x, int y, int z, boolean cooperative, Object... parameters);
+
+    /** Waits until everything is done. */
+    void synchronize();
+
+    /** Frees what the device holds for this object. */
+    @Override
+    void close();
+}

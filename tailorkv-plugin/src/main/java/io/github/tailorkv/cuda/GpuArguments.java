@@ -1,0 +1,153 @@
+package io.github.tailorkv.cuda;
+
+import io.github.tailorkv.config.Settings;
+import io.github.tailorkv.kernels.AttentionShape;
+import io.github.tailorkv.kernels.BlockLayout;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+
+/**
+ * The argument block of the kernels, {@code struct Arguments} of {@code layout.cuh}: written into pinned memory in front
+ * of the staged q, k and v, so that one copy brings everything and the kernels' own parameter never changes.
+ */
+final class GpuArguments {
+
+    /** Bytes that the block takes of the staging memory; the struct is smaller. */
+    static final int BYTES = 1024;
+
+    static final int OPEN = 0;
+    static final int EXACT = 1;
+    static final int QUANTIZED = 2;
+    static final int RETRIEVAL = 3;
+
+    static final int HISTOGRAM_BINS = 4096;
+    static final int MAX_GROUP = 16;
+    /** Barriers and arrivals that the block has counters for. */
+    static final int COUNTERS = 64;
+
+    private static final int TILES = 0;
+    private static final int RANGES = 40;
+    private static final int QUERIES = 48;
+    private static final int Q = 56;
+    private static final int K = 64;
+    private static final int V = 72;
+    private static final int OUT = 80;
+    private static final int PARTIALS = 88;
+    private static final int HISTOGRAM = 96;
+    private static final int BINS = 104;
+    private static final int SELECTED = 112;
+    private static final int SHARES = 120;
+    private static final int COUNTS = 128;
+    private static final int SCORES = 136;
+    private static final int HEADS = 144;
+    private static final int KV_HEADS = 148;
+    private static final int HEAD_SIZE = 152;
+    private static final int KIND = 156;
+    private static final int BITS = 160;
+    private static final int INDEX_BITS = 164;
+    private static final int BFLOAT16_ROWS = 168;
+    private static final int RECORD_BYTES = 172;
+    private static final int INDEX_BYTES = 176;
+    private static final int PACKED_BYTES = 180;
+    private static final int SEALED = 184;
+    private static final int LENGTH = 188;
+    private static final int N = 192;
+    private static final int BUDGET = 196;
+    private static final int SINKS = 200;
+    private static final int CHANNELS = 204;
+    private static final int PER_HEAD = 208;
+    private static final int RING = 212;
+    private static final int SCALE = 216;
+    private static final int SOFT_CAP = 220;
+
+    private final MemorySegment block;
+
+    /** Writes what never changes. */
+    GpuArguments(MemorySegment block, AttentionShape shape, Settings settings) {
+        this.block = block.fill((byte) 0);
+        number(HEADS, shape.heads());
+        number(KV_HEADS, shape.kvHeads());
+        number(HEAD_SIZE, shape.headSize());
+        number(BITS, settings.bits());
+        number(INDEX_BITS, settings.indexBits());
+        number(BFLOAT16_ROWS, settings.rows() == Settings.Rows.BF16 ? 1 : 0);
+        number(RECORD_BYTES, recordBytes(shape, settings));
+        number(INDEX_BYTES, indexBytes(shape, settings));
+        number(PACKED_BYTES, packedBytes(shape, settings));
+        number(BUDGET, settings.budget());
+        number(SINKS, settings.sinks());
+        number(CHANNELS, settings.channels());
+        number(PER_HEAD, settings.selection() == Settings.Selection.PER_HEAD ? 1 : 0);
+        number(RING, settings.queries());
+        block.set(ValueLayout.JAVA_FLOAT, SCALE, shape.scale());
+        block.set(ValueLayout.JAVA_FLOAT, SOFT_CAP, shape.softCap());
+    }
+
+    /** Bytes of the tile of one block, all KV heads. */
+    static long tileBytes(AttentionShape shape) {
+        return 2L * shape.kvHeads() * BlockLayout.BLOCK * shape.headSize() * Float.BYTES;
+    }
+
+    /** Bytes of the row of one token of one KV head. */
+    static int recordBytes(AttentionShape shape, Settings settings) {
+        int headSize = shape.headSize();
+        int bytes = settings.rows() == Settings.Rows.BF16
+                ? 4 * headSize
+                : 2 * headSize + 4 * BlockLayout.groups(headSize);
+        return (bytes + 15) & -16;
+    }
+
+    /** Bytes of the index of one block of one KV head. */
+    static int indexBytes(AttentionShape shape, Settings settings) {
+        return (shape.headSize() * (8 * settings.indexBits() + 3) + 15) & -16;
+    }
+
+    /** Bytes of a quantized block of one KV head. */
+    static int packedBytes(AttentionShape shape, Settings settings) {
+        int headSize = shape.headSize();
+        int codes = 2 * BlockLayout.BLOCK * headSize * settings.bits() / 8;
+        return (codes + 4 * headSize + 4 * BlockLayout.BLOCK * BlockLayout.groups(headSize) + 15) & -16;
+    }
+
+    private void number(int offset, int value) {
+        block.set(ValueLayout.JAVA_INT, offset, value);
+    }
+
+    private void address(int offset, long value) {
+        block.set(ValueLayout.JAVA_LONG, offset, value);
+    }
+
+    /** Addresses of the tables, in the order of {@link BlockTables}. */
+    void tables(long[] addresses) {
+        for (int i = 0; i < addresses.length; i++) {
+            address(TILES + 8 * i, addresses[i]);
+        }
+    }
+
+    void layer(int kind, int sealed, int length, long ranges, long queries) {
+        number(KIND, kind);
+        number(SEALED, sealed);
+        number(LENGTH, length);
+        address(RANGES, ranges);
+        address(QUERIES, queries);
+    }
+
+    void staged(int n, long q, long k, long v, long out) {
+        number(N, n);
+        address(Q, q);
+        address(K, k);
+        address(V, v);
+        address(OUT, out);
+    }
+
+    void scratch(long partials, long histogram, long bins, long selected, long shares, long counts,
+            long scores) {
+        address(PARTIALS, partials);
+        address(HISTOGRAM, histogram);
+        address(BINS, bins);
+        address(SELECTED, selected);
+        address(SHARES, shares);
+        address(COUNTS, counts);
+        address(SCORES, scores);
+    }
+}

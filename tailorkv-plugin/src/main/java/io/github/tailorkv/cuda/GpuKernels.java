@@ -1,0 +1,69 @@
+package io.github.tailorkv.cuda;
+
+import io.github.tailorkv.config.Settings;
+import io.github.tailorkv.kernels.AttentionShape;
+import io.github.tailorkv.kernels.BlockLayout;
+
+/** The kernels for one model, each with the shared memory that its shape asks for. */
+final class GpuKernels {
+
+    /** Rows of queries that a histogram of the dense preference is made for at once. */
+    static final int PREFERENCE_ROWS = 16;
+    static final int PREFERENCE_BINS = 1024;
+
+    /** Query heads of one KV head that share a thread block in decode steps. */
+    static final int CHUNK_HEADS = 4;
+
+    private static final int THREADS = 256;
+    private static final int PREFILL_THREADS = 128;
+
+    final Gpu.Kernel append;
+    final Gpu.Kernel sealRows;
+    final Gpu.Kernel sealPacked;
+    final Gpu.Kernel restore;
+    final Gpu.Kernel expand;
+    final Gpu.Kernel clearRanges;
+    final Gpu.Kernel prefill;
+    final Gpu.Kernel combine;
+    final Gpu.Kernel preferenceSums;
+    final Gpu.Kernel preferenceWeights;
+    final Gpu.Kernel decode;
+
+    /** Head size that prefill computes with, the model's padded by zeros. */
+    final int paddedHeadSize;
+
+    /** Rows of queries in a tile of prefill. */
+    final int prefillRows;
+
+    GpuKernels(Gpu gpu, AttentionShape shape, Settings settings) {
+        int headSize = shape.headSize();
+        int rowBytes = headSize * Float.BYTES;
+        append = gpu.kernel("append", 128, 0);
+        sealRows = gpu.kernel("sealRows", THREADS, BlockLayout.BLOCK * GpuArguments.recordBytes(shape, settings));
+        sealPacked = gpu.kernel("sealPacked", THREADS, BlockLayout.BLOCK * rowBytes);
+        restore = gpu.kernel("restore", THREADS, 0);
+        expand = gpu.kernel("expand", THREADS, 0);
+        clearRanges = gpu.kernel("clearRanges", 128, 0);
+
+        paddedHeadSize = headSize <= 64 ? 64 : headSize <= 128 ? 128 : headSize <= 192 ? 192 : 256;
+        int stages = paddedHeadSize <= 128 ? 2 : 1;
+        prefillRows = paddedHeadSize <= 128 ? 128 : 64;
+        prefill = gpu.kernel(
+                "prefill" + paddedHeadSize,
+                PREFILL_THREADS,
+                (prefillRows + 2 * BlockLayout.BLOCK * stages) * paddedHeadSize * Short.BYTES);
+        combine = gpu.kernel("combine", 128, 0);
+        preferenceSums = gpu.kernel("preferenceSums", THREADS, PREFERENCE_ROWS * rowBytes);
+        preferenceWeights = gpu.kernel(
+                "preferenceWeights",
+                THREADS,
+                PREFERENCE_ROWS * (rowBytes + PREFERENCE_BINS * Integer.BYTES));
+
+        int group = shape.groupSize();
+        int rows = group == 1 ? 1 : group <= 4 ? 4 : group <= 8 ? 8 : 16;
+        int selection = 256 * (rows + 1) + GpuArguments.HISTOGRAM_BINS;
+        int tokens = 16 * (2 * headSize + 16) + 16 * CHUNK_HEADS;
+        int floats = (rows + CHUNK_HEADS) * headSize + Math.max(8192, Math.max(selection, tokens));
+        decode = gpu.kernel("decode" + rows, THREADS, floats * Float.BYTES);
+    }
+}

@@ -1,0 +1,333 @@
+package io.github.tailorkv.cuda;
+
+import io.github.tailorkv.config.LayerKind;
+import io.github.tailorkv.config.Settings;
+import io.github.tailorkv.kernels.AttentionShape;
+import io.github.tailorkv.kernels.BlockLayout;
+import io.github.tailorkv.spi.LayerStatistics;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Keys and values of one layer of one session: the GPU's {@code LayerCache}, with the same blocks, windows and life. The
+ * newest blocks are exact F32 tiles; older ones are sealed:
+ *
+ * <pre>
+ *   open        index and rows on the device, a copy of the rows in pinned host memory, made while the host computes on
+ *   retrieval   the index stays, the rows on the device are given back
+ *   quantized   packed blocks on the device, nothing else
+ *   exact       never sealed
+ * </pre>
+ *
+ * <p>A part that finds no room on the device goes to pinned host memory, whatever it is: kernels read it where it lies, and
+ * the session goes on, slower.
+ */
+final class GpuLayer implements AutoCloseable {
+
+    private final GpuModel model;
+    private final Gpu gpu;
+    private final int index;
+    private final AttentionShape shape;
+    private final Settings settings;
+    private final @Nullable LayerKind fixed;
+    private final BlockTables tables;
+    private final long ranges;
+    private final long rangeBytes;
+    private long queries;
+    private final long queryBytes;
+    private int queryCount;
+    private int queryEnd;
+    private @Nullable LayerKind kind;
+    private double densePreference = Double.NaN;
+    private int sealed;
+    private int tileEnd;
+    private int length;
+    private long deviceBytes;
+    private long hostBytes;
+    private boolean closed;
+
+    GpuLayer(GpuModel model, int index) {
+        this.model = model;
+        this.index = index;
+        gpu = model.gpu();
+        shape = model.shape().attention();
+        settings = model.settings();
+        fixed = model.fixedKind(index);
+        kind = fixed == LayerKind.EXACT ? LayerKind.EXACT : null;
+        rangeBytes = 2L * shape.kvHeads() * shape.headSize() * Integer.BYTES;
+        queryBytes = fixed == null ? (long) settings.queries() * shape.heads() * shape.headSize() * Float.BYTES : 0;
+        tables = new BlockTables(gpu, model.budget());
+        try {
+            ranges = model.budget().allocate(rangeBytes);
+        } catch (RuntimeException e) {
+            tables.close();
+            throw e;
+        }
+        gpu.launch(model.kernels().clearRanges, shape.kvHeads(), 1, 1, false, ranges, shape.headSize());
+    }
+
+    int length() {
+        return length;
+    }
+
+    int sealed() {
+        return sealed;
+    }
+
+    /** Whether decode steps choose tokens. */
+    boolean selects() {
+        return kind == LayerKind.RETRIEVAL;
+    }
+
+    /** The kind as kernels know it. */
+    private int code() {
+        if (kind == null) {
+            return GpuArguments.OPEN;
+        }
+        return switch (kind) {
+            case EXACT -> GpuArguments.EXACT;
+            case QUANTIZED -> GpuArguments.QUANTIZED;
+            case RETRIEVAL -> GpuArguments.RETRIEVAL;
+        };
+    }
+
+    /** Fills in what the kernels must know of this layer. */
+    void describe(GpuArguments arguments) {
+        arguments.tables(tables.upload());
+        arguments.layer(code(), sealed, length, ranges, kind == null ? queries : 0);
+    }
+
+    // ---- growing ---------------------------------------------------------------------------------------------------
+
+    /** Makes tiles for {@code n} more tokens. */
+    void reserve(int n) {
+        int blocks = (length + n + BlockLayout.BLOCK - 1) / BlockLayout.BLOCK;
+        tables.reserve(blocks);
+        if (kind == null && fixed == null && queries == 0) {
+            queries = model.budget().allocate(queryBytes);
+            deviceBytes += queryBytes;
+        }
+        while (tileEnd < blocks) {
+            take(BlockTables.TILES, tileEnd, model.tiles());
+            tileEnd++;
+        }
+    }
+
+    /** Takes a piece on the device, in host memory if there is no room. */
+    private void take(int table, int block, GpuModel.Homes homes) {
+        if (tables.get(table, block) != 0) {
+            return;
+        }
+        try {
+            tables.set(table, block, homes.device().take(), false);
+            deviceBytes += homes.device().pieceBytes();
+        } catch (GpuException e) {
+            if (e.kind() != GpuException.Kind.OUT_OF_MEMORY) {
+                throw e;
+            }
+            model.sayThatMemoryIsFull(e);
+            takePinned(table, block, homes);
+        }
+    }
+
+    private void takePinned(int table, int block, GpuModel.Homes homes) {
+        if (tables.get(table, block) != 0) {
+            return;
+        }
+        tables.set(table, block, homes.pinned().take(), true);
+        hostBytes += homes.pinned().pieceBytes();
+    }
+
+    private void give(int table, int block, GpuModel.Homes homes) {
+        long address = tables.get(table, block);
+        if (address == 0) {
+            return;
+        }
+        if (tables.pinned(table, block)) {
+            homes.pinned().give(address);
+            hostBytes -= homes.pinned().pieceBytes();
+        } else {
+            homes.device().give(address);
+            deviceBytes -= homes.device().pieceBytes();
+        }
+        tables.clear(table, block);
+    }
+
+    /** Counts {@code n} tokens that the kernels have written. */
+    void advance(int n) {
+        length += n;
+        queryEnd = length;
+        queryCount = Math.min(settings.queries(), queryCount + n);
+    }
+
+    /** Seals the blocks that have left the exact window; runs on the GPU while the host goes on. */
+    void sealOld(GpuWorkspace work) {
+        int end = (length - window()) / BlockLayout.BLOCK;
+        if (kind == LayerKind.EXACT || end <= sealed) {
+            return;
+        }
+        int first = sealed;
+        for (int block = first; block < end; block++) {
+            if (kind == LayerKind.QUANTIZED) {
+                take(BlockTables.PACKED, block, model.packed());
+            } else {
+                takeRows(block);
+            }
+        }
+        // The kernels see the tiles as they were: sealed blocks are counted afterwards.
+        work.describe(this);
+        GpuKernels kernels = model.kernels();
+        int heads = shape.kvHeads();
+        if (kind == LayerKind.QUANTIZED) {
+            gpu.launch(kernels.sealPacked, heads, end - first, 1, false, work.arguments(), first, 1);
+        } else {
+            gpu.launch(kernels.sealRows, heads, end - first, 1, false, work.arguments(), first);
+        }
+        for (int block = first; block < end; block++) {
+            give(BlockTables.TILES, block, model.tiles());
+        }
+        sealed = end;
+    }
+
+    private void takeRows(int block) {
+        take(BlockTables.INDEX, block, model.index());
+        if (kind == LayerKind.RETRIEVAL) {
+            takePinned(BlockTables.ROWS, block, model.rows());
+            return;
+        }
+        take(BlockTables.ROWS, block, model.rows());
+        if (!tables.pinned(BlockTables.ROWS, block) && fixed != LayerKind.QUANTIZED) {
+            takePinned(BlockTables.HOST_ROWS, block, model.rows());
+        }
+    }
+
+    private int window() {
+        if (kind == null) {
+            return Math.max(settings.recent(), settings.residual());
+        }
+        return kind == LayerKind.QUANTIZED ? settings.residual() : settings.recent();
+    }
+
+    // ---- shrinking -------------------------------------------------------------------------------------------------
+
+    /** Forgets all tokens from {@code newLength} on. */
+    void truncate(int newLength, GpuWorkspace work) {
+        if (newLength >= length) {
+            return;
+        }
+        int keptBlocks = (newLength + BlockLayout.BLOCK - 1) / BlockLayout.BLOCK;
+        int whole = newLength / BlockLayout.BLOCK;
+        while (tileEnd > Math.max(sealed, keptBlocks)) {
+            give(BlockTables.TILES, --tileEnd, model.tiles());
+        }
+        if (whole < sealed) {
+            if (whole < keptBlocks) {
+                take(BlockTables.TILES, whole, model.tiles());
+                work.describe(this);
+                gpu.launch(
+                        model.kernels().restore, shape.kvHeads(), 1, 1, false, work.arguments(), whole,
+                        tables.get(BlockTables.TILES, whole));
+            }
+            for (int block = whole; block < sealed; block++) {
+                dropSealed(block);
+            }
+            sealed = whole;
+            tileEnd = keptBlocks;
+        }
+        length = newLength;
+        if (newLength < queryEnd) {
+            queryCount = Math.max(0, queryCount - (queryEnd - newLength));
+            queryEnd = newLength;
+        }
+    }
+
+    private void dropSealed(int block) {
+        give(BlockTables.INDEX, block, model.index());
+        give(BlockTables.ROWS, block, model.rows());
+        give(BlockTables.HOST_ROWS, block, model.rows());
+        give(BlockTables.PACKED, block, model.packed());
+    }
+
+    // ---- the kind --------------------------------------------------------------------------------------------------
+
+    /** Fixes the kind of a layer that is still open when decoding starts, and turns its sealed blocks into that kind. */
+    void settle(GpuWorkspace work) {
+        if (kind != null) {
+            return;
+        }
+        LayerKind decided = fixed;
+        if (decided == null) {
+            int least = Math.max(1024, 4 * (settings.sinks() + settings.recent() + settings.budget()));
+            if (length < least || queryCount == 0) {
+                return;
+            }
+            densePreference = work.densePreference(this, queryCount);
+            decided = densePreference > settings.threshold() ? LayerKind.QUANTIZED : LayerKind.RETRIEVAL;
+        }
+        if (decided == LayerKind.QUANTIZED) {
+            quantize(work);
+        } else {
+            retrieve();
+        }
+        kind = decided;
+        if (queries != 0) {
+            gpu.synchronize();
+            model.budget().free(queries);
+            deviceBytes -= queryBytes;
+            queries = 0;
+        }
+    }
+
+    private void quantize(GpuWorkspace work) {
+        if (sealed == 0) {
+            return;
+        }
+        for (int block = 0; block < sealed; block++) {
+            take(BlockTables.PACKED, block, model.packed());
+        }
+        work.describe(this);
+        gpu.launch(model.kernels().sealPacked, shape.kvHeads(), sealed, 1, false, work.arguments(), 0, 0);
+        for (int block = 0; block < sealed; block++) {
+            give(BlockTables.INDEX, block, model.index());
+            give(BlockTables.ROWS, block, model.rows());
+            give(BlockTables.HOST_ROWS, block, model.rows());
+        }
+    }
+
+    private void retrieve() {
+        for (int block = 0; block < sealed; block++) {
+            long copy = tables.get(BlockTables.HOST_ROWS, block);
+            if (copy != 0) {
+                give(BlockTables.ROWS, block, model.rows());
+                tables.set(BlockTables.ROWS, block, copy, true);
+                tables.clear(BlockTables.HOST_ROWS, block);
+            }
+        }
+    }
+
+    LayerStatistics statistics() {
+        String label = kind == null ? LayerKind.QUANTIZED.label() : kind.label();
+        long resident = deviceBytes + tables.bytesOnDevice() + rangeBytes;
+        return new LayerStatistics(index, label, densePreference, length, resident, hostBytes);
+    }
+
+    @Override
+    public void close() {
+        if (closed) {
+            return;
+        }
+        closed = true;
+        for (int block = 0; block < tileEnd; block++) {
+            dropSealed(block);
+            give(BlockTables.TILES, block, model.tiles());
+        }
+        if (queries != 0) {
+            model.budget().free(queries);
+            queries = 0;
+        }
+        model.budget().free(ranges);
+        tables.close();
+        sealed = 0;
+        tileEnd = 0;
+        length = 0;
+    }
+}

@@ -1,0 +1,246 @@
+package io.github.tailorkv.cuda;
+
+import io.github.tailorkv.config.LayerKind;
+import io.github.tailorkv.config.Settings;
+import io.github.tailorkv.kernels.AttentionShape;
+import io.github.tailorkv.spi.ModelCache;
+import io.github.tailorkv.spi.ModelShape;
+import io.github.tailorkv.spi.SessionCache;
+import java.util.Collections;
+import java.util.HashMap;
+import java.util.Map;
+import java.util.Set;
+import java.util.WeakHashMap;
+import java.util.function.Supplier;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What the sessions of one model share on the GPU: the context, one stream, the pools of blocks, the workspace. The
+ * sessions take turns, call by call: the device would run them one after another anyway.
+ */
+final class GpuModel implements ModelCache {
+
+    private static final System.Logger LOG = System.getLogger("io.github.tailorkv");
+
+    /** Where a part of a block may lie. */
+    record Homes(Slabs device, Slabs pinned) implements AutoCloseable {
+
+        static Homes of(Gpu gpu, GpuBudget budget, long bytes) {
+            return new Homes(new Slabs(gpu, budget, false, bytes), new Slabs(gpu, budget, true, bytes));
+        }
+
+        @Override
+        public void close() {
+            device.close();
+            pinned.close();
+        }
+    }
+
+    private final Gpu gpu;
+    private final ModelShape shape;
+    private final Settings settings;
+    private final Map<Integer, LayerKind> fixedKinds = new HashMap<>();
+    private final @Nullable Supplier<ModelCache> otherwise;
+    private final GpuBudget budget;
+    private final GpuKernels kernels;
+    private final Homes tiles;
+    private final Homes index;
+    private final Homes rows;
+    private final Homes packed;
+    private final GpuWorkspace workspace;
+    private final Set<GpuSession> sessions = Collections.newSetFromMap(new WeakHashMap<>());
+    private @Nullable ModelCache substitute;
+    private @Nullable GpuException lost;
+    private boolean full;
+    private boolean closed;
+
+    /**
+     * @param gpu owned by this object
+     * @param memory bytes of device memory to use at most, 0 for nine tenths of what is free
+     * @param otherwise opens the cache that serves new sessions once the device is lost; null to fail instead
+     */
+    GpuModel(Gpu gpu, ModelShape shape, Settings settings, long memory, @Nullable Supplier<ModelCache> otherwise) {
+        this.gpu = gpu;
+        this.shape = shape;
+        this.settings = settings;
+        this.otherwise = otherwise;
+        settings.policy().checkLayers(shape.layers());
+        for (int layer = 0; layer < shape.layers(); layer++) {
+            int number = layer;
+            settings.policy().fixedKind(layer).ifPresent(kind -> fixedKinds.put(number, kind));
+        }
+        gpu.bind();
+        AttentionShape attention = shape.attention();
+        budget = new GpuBudget(gpu, memory != 0 ? memory : gpu.freeBytes() / 10 * 9);
+        kernels = new GpuKernels(gpu, attention, settings);
+        int heads = attention.kvHeads();
+        tiles = Homes.of(gpu, budget, GpuArguments.tileBytes(attention));
+        index = Homes.of(gpu, budget, (long) heads * GpuArguments.indexBytes(attention, settings));
+        rows = Homes.of(gpu, budget, 64L * heads * GpuArguments.recordBytes(attention, settings));
+        packed = Homes.of(gpu, budget, (long) heads * GpuArguments.packedBytes(attention, settings));
+        workspace = new GpuWorkspace(gpu, budget, kernels, attention, settings);
+    }
+
+    Gpu gpu() {
+        return gpu;
+    }
+
+    ModelShape shape() {
+        return shape;
+    }
+
+    Settings settings() {
+        return settings;
+    }
+
+    GpuBudget budget() {
+        return budget;
+    }
+
+    GpuKernels kernels() {
+        return kernels;
+    }
+
+    Homes tiles() {
+        return tiles;
+    }
+
+    Homes index() {
+        return index;
+    }
+
+    Homes rows() {
+        return rows;
+    }
+
+    Homes packed() {
+        return packed;
+    }
+
+    GpuWorkspace workspace() {
+        return workspace;
+    }
+
+    /** The kind that is known before a prompt is; null where the prompt decides. */
+    @Nullable
+    LayerKind fixedKind(int layer) {
+        return fixedKinds.get(layer);
+    }
+
+    /** Once: sessions go on in host memory. */
+    void sayThatMemoryIsFull(GpuException e) {
+        if (!full) {
+            full = true;
+            LOG.log(
+                    System.Logger.Level.WARNING,
+                    "GPU memory is full (" + e.getMessage()
+                            + "); further tokens go to pinned host memory and are read from there, slower. Raise"
+                            + " tailorkv.gpu.memory, or choose fewer tailorkv.bits or a smaller tailorkv.index");
+        }
+    }
+
+    /** Work with the device, one session at a time. */
+    <T> T exclusively(Supplier<T> work) {
+        synchronized (this) {
+            if (closed) {
+                throw new IllegalStateException("the model is closed");
+            }
+            if (lost != null) {
+                throw lostSession(lost);
+            }
+            try {
+                gpu.bind();
+                return work.get();
+            } catch (GpuException e) {
+                if (e.kind() == GpuException.Kind.LOST) {
+                    lost = e;
+                    LOG.log(
+                            System.Logger.Level.ERROR,
+                            "The GPU was lost (" + e.getMessage() + "); its sessions have ended, new ones "
+                                    + (otherwise == null ? "fail: restart the application" : "run on the CPU"));
+                }
+                throw lostSession(e);
+            }
+        }
+    }
+
+    private static IllegalStateException lostSession(GpuException cause) {
+        return new IllegalStateException(
+                (cause.kind() == GpuException.Kind.OUT_OF_MEMORY
+                        ? "neither GPU nor pinned memory is left; close sessions or raise tailorkv.gpu.memory: "
+                        : "the session's keys and values on the GPU are gone; begin a new session: ")
+                        + cause.getMessage(),
+                cause);
+    }
+
+    @Override
+    public SessionCache newSession() {
+        synchronized (this) {
+            if (closed) {
+                throw new IllegalStateException("the model is closed");
+            }
+            if (lost != null && otherwise != null) {
+                if (substitute == null) {
+                    substitute = otherwise.get();
+                }
+                return substitute.newSession();
+            }
+        }
+        return exclusively(() -> {
+            GpuSession session = new GpuSession(this);
+            sessions.add(session);
+            return session;
+        });
+    }
+
+    @Override
+    public String backend() {
+        ModelCache other = substitute;
+        return other == null ? "cuda" : other.backend();
+    }
+
+    @Override
+    public String policy() {
+        return settings.policy().toString();
+    }
+
+    /** Frees what a session holds, unless the whole model is gone already. */
+    void release(Runnable work) {
+        synchronized (this) {
+            if (!closed && lost == null) {
+                gpu.bind();
+                gpu.synchronize();
+                work.run();
+            }
+        }
+    }
+
+    @Override
+    public void close() {
+        synchronized (this) {
+            if (closed) {
+                return;
+            }
+            if (lost == null) {
+                try {
+                    gpu.bind();
+                    gpu.synchronize();
+                    Set.copyOf(sessions).forEach(GpuSession::close);
+                    tiles.close();
+                    index.close();
+                    rows.close();
+                    packed.close();
+                    workspace.close();
+                    budget.close();
+                } catch (GpuException e) {
+                    LOG.log(System.Logger.Level.WARNING, "The GPU was lost while it was closed: " + e.getMessage());
+                }
+            }
+            closed = true;
+            gpu.close();
+            if (substitute != null) {
+                substitute.close();
+            }
+        }
+    }
+}

@@ -1,0 +1,357 @@
+package io.github.tailorkv.cuda;
+
+import io.github.tailorkv.config.Settings;
+import io.github.tailorkv.kernels.AttentionShape;
+import io.github.tailorkv.kernels.BlockLayout;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.Arrays;
+import java.util.stream.IntStream;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Staging and scratch memory of one model, and the calls that use it. The device does one thing after another on one
+ * stream, so a model has one workspace, and its sessions take turns.
+ *
+ * <p>A decode step is one copy to the device (arguments, q, k, v), one launch, and an output that the kernel writes
+ * straight into mapped memory. A chunk of a prompt goes segment by segment: sealed blocks and tiles are brought to BF16,
+ * then the tensor cores attend to them; every token before the chunk is attended in the precision it is stored in (8 bits
+ * while the layer is open) rounded to BF16, as are the chunk's own.
+ */
+final class GpuWorkspace implements AutoCloseable {
+
+    /** Tokens of a prompt attended at once; a longer chunk is cut. */
+    static final int MOST_TOKENS = 512;
+
+    private static final long SEGMENT_BYTES = 64L << 20;
+    private static final long COPY_PIECE = 256 << 10;
+    private static final int MOST_PARTS = 64;
+    private static final int MOST_SPLITS = 32;
+    private static final float BINS_PER_NAT = 32;
+
+    /** Attention weight in the middle of each bin. */
+    private static final double[] BIN_WEIGHTS = new double[GpuKernels.PREFERENCE_BINS];
+
+    static {
+        Arrays.setAll(BIN_WEIGHTS, bin -> Math.exp(-(bin + 0.5) / BINS_PER_NAT));
+    }
+
+    private final Gpu gpu;
+    private final GpuBudget budget;
+    private final GpuKernels kernels;
+    private final AttentionShape shape;
+    private final Settings settings;
+    private final int queryFloats;
+    private final int keyFloats;
+    private final int chunks;
+    private final int mostParts;
+    private final int segmentTokens;
+
+    private Gpu.@Nullable Pinned staging;
+    private Gpu.@Nullable Pinned output;
+    private @Nullable GpuArguments block;
+    private long deviceStaging;
+    private int stagedTokens;
+    /** Whether a copy from the staging memory may be under way. */
+    private boolean uploading;
+
+    private final GrowingDeviceMemory partials;
+    private final GrowingDeviceMemory bins;
+    private final GrowingDeviceMemory scores;
+    private final GrowingDeviceMemory expanded;
+    private final GrowingDeviceMemory states;
+    private final GrowingDeviceMemory outputs;
+    private final GrowingDeviceMemory preference;
+    private long selection;
+    private final long selectionBytes;
+    private final long histogramBytes;
+    private final long selectedBytes;
+    private final long sharesBytes;
+
+    GpuWorkspace(Gpu gpu, GpuBudget budget, GpuKernels kernels, AttentionShape shape, Settings settings) {
+        this.gpu = gpu;
+        this.budget = budget;
+        this.kernels = kernels;
+        this.shape = shape;
+        this.settings = settings;
+        queryFloats = shape.heads() * shape.headSize();
+        keyFloats = shape.kvHeads() * shape.headSize();
+        chunks = (shape.groupSize() + GpuKernels.CHUNK_HEADS - 1) / GpuKernels.CHUNK_HEADS;
+        mostParts = Math.clamp(kernels.decode.residentBlocks() / (chunks * shape.kvHeads()), 1, MOST_PARTS);
+        long tokenBytes = 2L * shape.kvHeads() * kernels.paddedHeadSize * Short.BYTES;
+        segmentTokens = Math.clamp(SEGMENT_BYTES / tokenBytes, 1024, 65536) & -BlockLayout.BLOCK;
+        partials = new GrowingDeviceMemory(gpu, budget);
+        bins = new GrowingDeviceMemory(gpu, budget);
+        scores = new GrowingDeviceMemory(gpu, budget);
+        expanded = new GrowingDeviceMemory(gpu, budget);
+        states = new GrowingDeviceMemory(gpu, budget);
+        outputs = new GrowingDeviceMemory(gpu, budget);
+        preference = new GrowingDeviceMemory(gpu, budget);
+        histogramBytes = (long) shape.kvHeads() * GpuArguments.HISTOGRAM_BINS * Integer.BYTES;
+        selectedBytes = aligned((long) shape.kvHeads() * (settings.budget() + settings.sinks()) * Integer.BYTES);
+        long members = (long) shape.kvHeads() * mostParts * chunks;
+        sharesBytes = members * GpuArguments.MAX_GROUP * 2 * Float.BYTES;
+        selectionBytes = histogramBytes + selectedBytes + sharesBytes + members * 2 * Integer.BYTES;
+        selection = budget.allocate(selectionBytes);
+        try {
+            partials.atLeast(members * GpuKernels.CHUNK_HEADS * (shape.headSize() + 2) * Float.BYTES);
+            stage(1);
+        } catch (RuntimeException e) {
+            close();
+            throw e;
+        }
+    }
+
+    private static long aligned(long bytes) {
+        return (bytes + 255) & -256;
+    }
+
+    /** Makes the staging memory large enough for {@code n} tokens. */
+    private void stage(int n) {
+        if (n <= stagedTokens) {
+            return;
+        }
+        gpu.synchronize();
+        freeStaging();
+        long bytes = stagingBytes(n);
+        Gpu.Pinned memory = gpu.allocatePinned(bytes);
+        staging = memory;
+        output = gpu.allocatePinned((long) n * queryFloats * Float.BYTES);
+        deviceStaging = budget.allocate(bytes);
+        stagedTokens = n;
+        block = new GpuArguments(memory.segment().asSlice(0, GpuArguments.BYTES), shape, settings);
+    }
+
+    private long stagingBytes(int n) {
+        return GpuArguments.BYTES + (long) n * (queryFloats + 2L * keyFloats) * Float.BYTES;
+    }
+
+    private void freeStaging() {
+        if (deviceStaging != 0) {
+            budget.free(deviceStaging);
+            deviceStaging = 0;
+        }
+        if (staging != null) {
+            gpu.freePinned(staging);
+            staging = null;
+        }
+        if (output != null) {
+            gpu.freePinned(output);
+            output = null;
+        }
+        stagedTokens = 0;
+    }
+
+    private static <T> T there(@Nullable T object) {
+        if (object == null) {
+            throw new IllegalStateException("the model is closed");
+        }
+        return object;
+    }
+
+    /** Address of the argument block on the device: the parameter of every kernel. */
+    Long arguments() {
+        return deviceStaging;
+    }
+
+    /** Brings the argument block up to date for a layer, without any tokens. */
+    void describe(GpuLayer layer) {
+        settleUploads();
+        layer.describe(there(block));
+        gpu.upload(there(staging), 0, deviceStaging, GpuArguments.BYTES);
+        uploading = true;
+    }
+
+    private void settleUploads() {
+        if (uploading) {
+            gpu.synchronize();
+            uploading = false;
+        }
+    }
+
+    private void stageTokens(
+            GpuLayer layer, int n, MemorySegment q, MemorySegment k, MemorySegment v, long firstToken) {
+        settleUploads();
+        GpuArguments arguments = there(block);
+        Gpu.Pinned memory = there(staging);
+        long queryBytes = (long) n * queryFloats * Float.BYTES;
+        long keyBytes = (long) n * keyFloats * Float.BYTES;
+        long at = GpuArguments.BYTES;
+        copy(q, firstToken * queryFloats * Float.BYTES, memory.segment(), at, queryBytes);
+        copy(k, firstToken * keyFloats * Float.BYTES, memory.segment(), at + queryBytes, keyBytes);
+        copy(v, firstToken * keyFloats * Float.BYTES, memory.segment(), at + queryBytes + keyBytes, keyBytes);
+        layer.describe(arguments);
+        long device = deviceStaging + at;
+        arguments.staged(n, device, device + queryBytes, device + queryBytes + keyBytes, there(output).address());
+        gpu.upload(memory, 0, deviceStaging, at + queryBytes + 2 * keyBytes);
+        uploading = true;
+    }
+
+    /** One core copies slower than the link to the GPU: a prompt's rows are shared out. */
+    private static void copy(MemorySegment source, long from, MemorySegment target, long to, long bytes) {
+        int pieces = (int) Math.min(8, bytes / COPY_PIECE);
+        if (pieces < 2) {
+            MemorySegment.copy(source, from, target, to, bytes);
+            return;
+        }
+        IntStream.range(0, pieces).parallel().forEach(i -> {
+            long begin = bytes * i / pieces;
+            MemorySegment.copy(source, from + begin, target, to + begin, bytes * (i + 1) / pieces - begin);
+        });
+    }
+
+    private void takeOutput(int n, MemorySegment out, long firstToken) {
+        long bytes = (long) n * queryFloats * Float.BYTES;
+        gpu.synchronize();
+        uploading = false;
+        copy(there(output).segment(), 0, out, firstToken * queryFloats * Float.BYTES, bytes);
+    }
+
+    // ---- decode ----------------------------------------------------------------------------------------------------
+
+    /** Appends one token, for which there is a tile, and attends from it. */
+    void decode(GpuLayer layer, MemorySegment q, MemorySegment k, MemorySegment v, MemorySegment out) {
+        int sealed = layer.sealed();
+        int rest = layer.length() + 1 - sealed * BlockLayout.BLOCK;
+        long binBytes = (long) shape.kvHeads() * sealed * BlockLayout.BLOCK * Short.BYTES;
+        long histogram = selection;
+        long selected = histogram + histogramBytes;
+        long shares = selected + selectedBytes;
+        there(block).scratch(
+                partials.address(), histogram, bins.atLeast(layer.selects() ? binBytes : 0), selected, shares, shares + sharesBytes,
+                scores.atLeast(layer.selects() ? (long) shape.heads() * sealed * BlockLayout.BLOCK * Float.BYTES : 0));
+        stageTokens(layer, 1, q, k, v, 0);
+        int parts = Math.clamp(Math.max(sealed / 4, rest / 8), 1, mostParts);
+        gpu.launch(kernels.decode, parts, chunks, shape.kvHeads(), true, arguments());
+        takeOutput(1, out, 0);
+    }
+
+    // ---- prefill ---------------------------------------------------------------------------------------------------
+
+    /** Appends {@code n} tokens, for which there are tiles, and attends from each. */
+    void prefill(
+            GpuLayer layer, int n, MemorySegment q, MemorySegment k, MemorySegment v, MemorySegment out,
+            long firstToken) {
+        stage(n);
+        stageTokens(layer, n, q, k, v, firstToken);
+        gpu.launch(kernels.append, n, shape.kvHeads(), 1, false, arguments());
+
+        int rows = n * shape.groupSize();
+        int rowTiles = (rows + kernels.prefillRows - 1) / kernels.prefillRows;
+        int paddedRows = rowTiles * kernels.prefillRows;
+        int length = layer.length() + n;
+        int blocks = (length + BlockLayout.BLOCK - 1) / BlockLayout.BLOCK;
+        int splits = Math.clamp(kernels.prefill.residentBlocks() / (rowTiles * shape.kvHeads()), 1, MOST_SPLITS);
+        splits = Math.min(splits, Math.max(1, Math.min(blocks, segmentTokens / BlockLayout.BLOCK) / 4));
+        long stateRows = (long) splits * shape.kvHeads() * paddedRows;
+        long state = states.atLeast(stateRows * 2 * Float.BYTES);
+        long acc = outputs.atLeast(stateRows * kernels.paddedHeadSize * Float.BYTES);
+        for (int first = 0; first < length; first += segmentTokens) {
+            int end = Math.min(length, first + segmentTokens);
+            long keys = expand(first, end, length);
+            gpu.launch(
+                    kernels.prefill, rowTiles, shape.kvHeads(), splits, false, arguments(), keys, values(keys), first,
+                    end, segmentTokens, state, acc, paddedRows, first == 0 ? 1 : 0);
+        }
+        gpu.launch(
+                kernels.combine, n, shape.heads(), 1, false, arguments(), state, acc, paddedRows,
+                kernels.paddedHeadSize, splits);
+        takeOutput(n, out, firstToken);
+    }
+
+    /** Brings the tokens {@code [first, end)} to BF16 and returns the address of the keys. */
+    private long expand(int first, int end, int length) {
+        long bytes = (long) shape.kvHeads() * segmentTokens * kernels.paddedHeadSize * Short.BYTES;
+        long keys = expanded.atLeast(2 * bytes);
+        int blocks = (end - first + BlockLayout.BLOCK - 1) / BlockLayout.BLOCK;
+        gpu.launch(
+                kernels.expand, blocks, shape.kvHeads(), 1, false, arguments(), first / BlockLayout.BLOCK, length,
+                segmentTokens, kernels.paddedHeadSize, keys, values(keys));
+        return keys;
+    }
+
+    private long values(long keys) {
+        return keys + (long) shape.kvHeads() * segmentTokens * kernels.paddedHeadSize * Short.BYTES;
+    }
+
+    // ---- dense preference ------------------------------------------------------------------------------------------
+
+    /** The dense preference score of a layer from its newest queries, in [0, 1]. */
+    double densePreference(GpuLayer layer, int queries) {
+        int length = layer.length();
+        int group = shape.groupSize();
+        int rows = queries * group;
+        int rowTiles = (rows + GpuKernels.PREFERENCE_ROWS - 1) / GpuKernels.PREFERENCE_ROWS;
+        int splits = Math.clamp(2 * gpu.multiprocessors() / (rowTiles * shape.kvHeads()) + 1, 1, 16);
+        int segments = (length + segmentTokens - 1) / segmentTokens;
+        int parts = splits * segments;
+        long partBytes = aligned((long) shape.kvHeads() * rows * parts * 2 * Float.BYTES);
+        long countBytes = (long) shape.kvHeads() * rows * GpuKernels.PREFERENCE_BINS * Integer.BYTES;
+        long partial = preference.atLeast(partBytes + countBytes);
+        long counts = partial + partBytes;
+        describe(layer);
+        gpu.clear(counts, countBytes);
+        for (int segment = 0; segment < segments; segment++) {
+            int first = segment * segmentTokens;
+            int end = Math.min(length, first + segmentTokens);
+            gpu.launch(
+                    kernels.preferenceSums, splits, rowTiles, shape.kvHeads(), false, arguments(),
+                    expand(first, end, length), first, end, segmentTokens, kernels.paddedHeadSize, queries, length,
+                    partial, segment * splits, parts);
+        }
+        for (int segment = 0; segment < segments; segment++) {
+            int first = segment * segmentTokens;
+            int end = Math.min(length, first + segmentTokens);
+            gpu.launch(
+                    kernels.preferenceWeights, splits, rowTiles, shape.kvHeads(), false, arguments(),
+                    expand(first, end, length), first, end, segmentTokens, kernels.paddedHeadSize, queries, length,
+                    partial, parts, counts);
+        }
+        Gpu.Pinned result = gpu.allocatePinned(countBytes);
+        try {
+            gpu.download(counts, result, 0, countBytes);
+            gpu.synchronize();
+            double outside = 0;
+            for (int row = 0; row < shape.kvHeads() * rows; row++) {
+                int seen = length - queries + row % rows / group + 1;
+                int keep = Math.max(1, (int) (settings.keep() * seen));
+                outside += 1 - topMass(result.segment(), row, keep);
+            }
+            return outside / ((double) shape.kvHeads() * rows);
+        } finally {
+            gpu.freePinned(result);
+            preference.close();
+        }
+    }
+
+    /** Every weight counts as the middle of its bin; only ratios matter. */
+    private static double topMass(MemorySegment counts, int row, int keep) {
+        double top = 0;
+        double all = 0;
+        int left = keep;
+        for (int bin = 0; bin < GpuKernels.PREFERENCE_BINS; bin++) {
+            int count = counts.getAtIndex(ValueLayout.JAVA_INT, (long) row * GpuKernels.PREFERENCE_BINS + bin);
+            double weight = BIN_WEIGHTS[bin];
+            int taken = Math.min(left, count);
+            all += count * weight;
+            top += taken * weight;
+            left -= taken;
+        }
+        return all == 0 ? 1 : top / all;
+    }
+
+    @Override
+    public void close() {
+        freeStaging();
+        block = null;
+        if (selection != 0) {
+            budget.free(selection);
+            selection = 0;
+        }
+        for (GrowingDeviceMemory memory : new GrowingDeviceMemory[] {
+            partials, bins, scores, expanded, states, outputs, preference
+        }) {
+            memory.close();
+        }
+    }
+}

@@ -1,0 +1,317 @@
+package io.github.tailorkv.cuda;
+
+import io.github.tailorkv.cuda.GpuException.Kind;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.SymbolLookup;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.charset.StandardCharsets;
+import java.util.HashMap;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Set;
+import jcuda.Pointer;
+import jcuda.driver.CUcontext;
+import jcuda.driver.CUdevice;
+import jcuda.driver.CUdevice_attribute;
+import jcuda.driver.CUdeviceptr;
+import jcuda.driver.CUfunction;
+import jcuda.driver.CUfunction_attribute;
+import jcuda.driver.CUmodule;
+import jcuda.driver.CUresult;
+import jcuda.driver.CUstream;
+import jcuda.driver.CUstream_flags;
+import jcuda.driver.JCudaDriver;
+
+/** A CUDA device through JCuda's binding of the driver API. The only class that touches JCuda. */
+final class JCudaGpu implements Gpu {
+
+    /** Errors after which the context can do nothing any more. */
+    private static final Set<Integer> OF_A_CALL = Set.of(
+            CUresult.CUDA_ERROR_INVALID_VALUE,
+            CUresult.CUDA_ERROR_INVALID_HANDLE,
+            CUresult.CUDA_ERROR_NOT_FOUND,
+            CUresult.CUDA_ERROR_NOT_READY,
+            CUresult.CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES,
+            CUresult.CUDA_ERROR_NO_BINARY_FOR_GPU,
+            CUresult.CUDA_ERROR_INVALID_PTX,
+            CUresult.CUDA_ERROR_NOT_SUPPORTED);
+
+    private final CUdevice device = new CUdevice();
+    private final CUcontext context = new CUcontext();
+    private final CUmodule module = new CUmodule();
+    private final CUstream stream = new CUstream();
+    private final Map<Long, HostPointer> pinned = new HashMap<>();
+    private final String name;
+    private final int multiprocessors;
+    private boolean closed;
+
+    /**
+     * Opens a device and loads the kernels.
+     *
+     * @param image the kernels for all architectures
+     * @throws GpuException of the kind {@code UNUSABLE} with the reason
+     */
+    static JCudaGpu open(int ordinal, byte[] image) {
+        String os = System.getProperty("os.name", "").toLowerCase(Locale.ROOT);
+        String architecture = System.getProperty("os.arch", "").toLowerCase(Locale.ROOT);
+        if (!os.startsWith("linux") || !Set.of("amd64", "x86_64").contains(architecture)) {
+            throw new GpuException(
+                    Kind.UNUSABLE, "there are native libraries for Linux on x86-64 only, not for " + os + " on "
+                            + architecture);
+        }
+        try (Arena arena = Arena.ofConfined()) {
+            SymbolLookup.libraryLookup("libcuda.so.1", arena);
+        } catch (IllegalArgumentException e) {
+            throw new GpuException(Kind.UNUSABLE, "no NVIDIA driver is installed (libcuda.so.1 is not there)");
+        }
+        try {
+            return new JCudaGpu(ordinal, image);
+        } catch (LinkageError e) {
+            throw new GpuException(Kind.UNUSABLE, "JCuda's native library does not load: " + e.getMessage());
+        }
+    }
+
+    private JCudaGpu(int ordinal, byte[] image) {
+        unusable(JCudaDriver.cuInit(0), "the driver does not start");
+        int[] number = new int[1];
+        unusable(JCudaDriver.cuDeviceGetCount(number), "devices cannot be counted");
+        if (number[0] <= ordinal) {
+            throw new GpuException(Kind.UNUSABLE, "the driver knows no GPU");
+        }
+        unusable(JCudaDriver.cuDeviceGet(device, ordinal), "the GPU cannot be opened");
+        byte[] text = new byte[128];
+        unusable(JCudaDriver.cuDeviceGetName(text, text.length, device), "the GPU has no name");
+        int end = 0;
+        while (end < text.length && text[end] != 0) {
+            end++;
+        }
+        name = new String(text, 0, end, StandardCharsets.UTF_8);
+        multiprocessors = attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
+        if (attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR) < 8) {
+            throw new GpuException(Kind.UNUSABLE, name + " is older than compute capability 8.0");
+        }
+        if (attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING) == 0
+                || attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH) == 0) {
+            throw new GpuException(Kind.UNUSABLE, name + " lacks unified addressing or cooperative launches");
+        }
+        unusable(JCudaDriver.cuDevicePrimaryCtxRetain(context, device), "no context can be made on " + name);
+        try {
+            unusable(JCudaDriver.cuCtxSetCurrent(context), "the context of " + name + " cannot be used");
+            int loaded = JCudaDriver.cuModuleLoadData(module, image);
+            if (loaded != CUresult.CUDA_SUCCESS) {
+                int[] version = new int[1];
+                JCudaDriver.cuDriverGetVersion(version);
+                throw new GpuException(
+                        Kind.UNUSABLE, "the kernels do not load on " + name + " (" + nameOf(loaded)
+                                + "); the driver is for CUDA " + version[0] / 1000 + "." + version[0] % 1000 / 10
+                                + ", the kernels were built for 13.0");
+            }
+            unusable(
+                    JCudaDriver.cuStreamCreate(stream, CUstream_flags.CU_STREAM_NON_BLOCKING),
+                    "no stream can be made on " + name);
+        } catch (GpuException e) {
+            JCudaDriver.cuDevicePrimaryCtxRelease(device);
+            throw e;
+        }
+    }
+
+    private int attribute(int attribute) {
+        int[] value = new int[1];
+        unusable(JCudaDriver.cuDeviceGetAttribute(value, attribute, device), "the GPU tells nothing of itself");
+        return value[0];
+    }
+
+    private static String nameOf(int result) {
+        return CUresult.stringFor(result);
+    }
+
+    private static void unusable(int result, String what) {
+        if (result != CUresult.CUDA_SUCCESS) {
+            throw new GpuException(Kind.UNUSABLE, what + " (" + nameOf(result) + ")");
+        }
+    }
+
+    private static void check(int result, String what) {
+        if (result == CUresult.CUDA_SUCCESS) {
+            return;
+        }
+        if (result == CUresult.CUDA_ERROR_OUT_OF_MEMORY) {
+            throw new GpuException(Kind.OUT_OF_MEMORY, what + ": out of memory");
+        }
+        throw new GpuException(
+                OF_A_CALL.contains(result) ? Kind.UNUSABLE : Kind.LOST, what + " failed (" + nameOf(result) + ")");
+    }
+
+    @Override
+    public String name() {
+        return name;
+    }
+
+    @Override
+    public int multiprocessors() {
+        return multiprocessors;
+    }
+
+    @Override
+    public long freeBytes() {
+        long[] free = new long[1];
+        check(JCudaDriver.cuMemGetInfo(free, new long[1]), "cuMemGetInfo");
+        return free[0];
+    }
+
+    @Override
+    public void bind() {
+        check(JCudaDriver.cuCtxSetCurrent(context), "cuCtxSetCurrent");
+    }
+
+    /** Device memory whose address can be read. */
+    private static final class DevicePointer extends CUdeviceptr {
+
+        long address() {
+            return getNativePointer() + getByteOffset();
+        }
+    }
+
+    /** Host memory whose address can be read. */
+    private static final class HostPointer extends Pointer {
+
+        long address() {
+            return getNativePointer() + getByteOffset();
+        }
+    }
+
+    private static CUdeviceptr at(long address) {
+        return new CUdeviceptr().withByteOffset(address);
+    }
+
+    @Override
+    public long allocate(long bytes) {
+        DevicePointer pointer = new DevicePointer();
+        check(JCudaDriver.cuMemAlloc(pointer, bytes), "allocating " + bytes + " bytes on " + name);
+        return pointer.address();
+    }
+
+    @Override
+    public void free(long address) {
+        check(JCudaDriver.cuMemFree(at(address)), "cuMemFree");
+    }
+
+    @Override
+    public Pinned allocatePinned(long bytes) {
+        HostPointer host = new HostPointer();
+        int flags = JCudaDriver.CU_MEMHOSTALLOC_DEVICEMAP | JCudaDriver.CU_MEMHOSTALLOC_PORTABLE;
+        check(JCudaDriver.cuMemHostAlloc(host, bytes, flags), "allocating " + bytes + " bytes of pinned memory");
+        DevicePointer mapped = new DevicePointer();
+        check(JCudaDriver.cuMemHostGetDevicePointer(mapped, host, 0), "mapping pinned memory");
+        synchronized (pinned) {
+            pinned.put(mapped.address(), host);
+        }
+        return new Pinned(mapped.address(), MemorySegment.ofAddress(host.address()).reinterpret(bytes));
+    }
+
+    @Override
+    public void freePinned(Pinned memory) {
+        HostPointer host;
+        synchronized (pinned) {
+            host = pinned.remove(memory.address());
+        }
+        if (host != null) {
+            check(JCudaDriver.cuMemFreeHost(host), "cuMemFreeHost");
+        }
+    }
+
+    private Pointer hostPointer(Pinned memory, long offset) {
+        synchronized (pinned) {
+            HostPointer host = pinned.get(memory.address());
+            if (host == null) {
+                throw new IllegalStateException("pinned memory was freed");
+            }
+            return host.withByteOffset(offset);
+        }
+    }
+
+    @Override
+    public void upload(Pinned source, long offset, long target, long bytes) {
+        check(JCudaDriver.cuMemcpyHtoDAsync(at(target), hostPointer(source, offset), bytes, stream),
+                "copying to the GPU");
+    }
+
+    @Override
+    public void download(long source, Pinned target, long offset, long bytes) {
+        check(
+                JCudaDriver.cuMemcpyDtoHAsync(hostPointer(target, offset), at(source), bytes, stream),
+                "copying from the GPU");
+    }
+
+    @Override
+    public void clear(long address, long bytes) {
+        check(JCudaDriver.cuMemsetD8Async(at(address), (byte) 0, bytes, stream), "cuMemsetD8Async");
+    }
+
+    private record Function(String name, CUfunction function, int threads, int sharedBytes, int residentBlocks)
+            implements
+                Kernel {}
+
+    @Override
+    public Kernel kernel(String kernelName, int threads, int sharedBytes) {
+        CUfunction function = new CUfunction();
+        check(JCudaDriver.cuModuleGetFunction(function, module, kernelName), "finding the kernel " + kernelName);
+        check(
+                JCudaDriver.cuFuncSetAttribute(
+                        function, CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, sharedBytes),
+                "giving " + sharedBytes + " bytes of shared memory to " + kernelName);
+        int[] blocks = new int[1];
+        check(
+                JCudaDriver.cuOccupancyMaxActiveBlocksPerMultiprocessor(blocks, function, threads, sharedBytes),
+                "cuOccupancyMaxActiveBlocksPerMultiprocessor");
+        return new Function(kernelName, function, threads, sharedBytes, blocks[0] * multiprocessors);
+    }
+
+    @Override
+    public void launch(Kernel kernel, int x, int y, int z, boolean cooperative, Object... parameters) {
+        Function function = (Function) kernel;
+        ByteBuffer values = ByteBuffer.allocateDirect(8 * parameters.length).order(ByteOrder.nativeOrder());
+        Pointer[] pointers = new Pointer[parameters.length];
+        Pointer base = Pointer.toBuffer(values);
+        for (int i = 0; i < parameters.length; i++) {
+            switch (parameters[i]) {
+                case Long address -> values.putLong(8 * i, address);
+                case Integer number -> values.putInt(8 * i, number);
+                default -> throw new IllegalArgumentException("no parameter of a kernel: " + parameters[i]);
+            }
+            pointers[i] = base.withByteOffset(8L * i);
+        }
+        Pointer all = Pointer.to(pointers);
+        int threads = function.threads();
+        int shared = function.sharedBytes();
+        int result = cooperative
+                ? JCudaDriver.cuLaunchCooperativeKernel(
+                        function.function(), x, y, z, threads, 1, 1, shared, stream, all)
+                : JCudaDriver.cuLaunchKernel(function.function(), x, y, z, threads, 1, 1, shared, stream, all, null);
+        check(result, "launching " + function.name());
+    }
+
+    @Override
+    public void synchronize() {
+        check(JCudaDriver.cuStreamSynchronize(stream), "waiting for the GPU");
+    }
+
+    @Override
+    public void close() {
+        if (closed) {
+            return;
+        }
+        closed = true;
+        // What a lost device answers here is of no interest.
+        JCudaDriver.cuCtxSetCurrent(context);
+        synchronized (pinned) {
+            pinned.values().forEach(JCudaDriver::cuMemFreeHost);
+            pinned.clear();
+        }
+        JCudaDriver.cuStreamDestroy(stream);
+        JCudaDriver.cuModuleUnload(module);
+        JCudaDriver.cuDevicePrimaryCtxRelease(device);
+    }
+}
