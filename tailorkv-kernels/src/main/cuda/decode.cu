@@ -24,6 +24,7 @@ constexpr int WARPS = THREADS / 32;
 constexpr int HEADS = 4;     // query heads of a chunk
 constexpr int BATCH = 16;    // tokens staged at a time
 constexpr int MAX_GROUP = 16;
+constexpr int MOST_PARTS = 64;
 constexpr int MAX_HEAD_SIZE = 256;
 constexpr int OWNED = HEADS * MAX_HEAD_SIZE / THREADS;
 
@@ -54,7 +55,7 @@ __device__ void barrier(unsigned *counter, unsigned members) {
 
 struct Choice {
     int channels[MAX_HEAD_SIZE];
-    float weights[MAX_HEAD_SIZE];
+    __align__(16) float weights[MAX_HEAD_SIZE];
     float2 states[WARPS][MAX_GROUP];
     float logSumExp[MAX_GROUP];
     int scan[WARPS][2];
@@ -63,13 +64,13 @@ struct Choice {
     int offsets[2];
 };
 
-// Approximate scores of two tokens of a block, `2 * lane` and the next, for all rows. The loads of eight channels are under
+// Approximate scores of two tokens of a block, `2 * lane` and the next, for all rows. The loads of sixteen channels are under
 // way at once: this is bound by latency, not by bytes.
 template <int GROUP_ROWS>
 __device__ __forceinline__ void approximate(
         const Arguments *a, const uint8_t *index, const Choice &choice, const float *q, int count,
         float (&first)[GROUP_ROWS], float (&second)[GROUP_ROWS]) {
-    constexpr int AT_ONCE = 8;
+    constexpr int AT_ONCE = 16;
     int lane = threadIdx.x % 32;
     int bits = a->indexBits;
     int headSize = a->headSize;
@@ -84,32 +85,33 @@ __device__ __forceinline__ void approximate(
     for (int g = 0; g < GROUP_ROWS; g++) {
         first[g] = second[g] = 0;
     }
-    for (int base = 0; base < count; base += 32) {
-        int mine = base + lane < count ? choice.channels[base + lane] : choice.channels[0];
-        float laneScale = scaleOf(scales[mine]);
-        float laneZero = __half2float(zeros[mine]) + middle * laneScale;
+    for (int base = 0; base < count; base += AT_ONCE) {
+        int held = min(AT_ONCE, count - base);
+        unsigned words[AT_ONCE];
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++) {
+            int c = choice.channels[base + min(i, held - 1)];
+            words[i] = reinterpret_cast<const unsigned *>(index + c * 8 * bits)[at / 32];
+        }
+        int mine = choice.channels[base + min(lane, held - 1)];
+        unsigned short rawScale = scales[mine];
+        __half rawZero = zeros[mine];
+        float laneScale = scaleOf(static_cast<uint8_t>(rawScale));
+        float laneZero = __half2float(rawZero) + middle * laneScale;
         laneScale *= multiple;
-        int end = min(32, count - base);
-        for (int j = 0; j < end; j += AT_ONCE) {
-            unsigned words[AT_ONCE];
 #pragma unroll
-            for (int i = 0; i < AT_ONCE; i++) {
-                int c = __shfl_sync(~0u, mine, (j + i) % 32);
-                words[i] = reinterpret_cast<const unsigned *>(index + c * 8 * bits)[at / 32] >> (at % 32);
-            }
+        for (int i = 0; i < AT_ONCE; i++) {
+            float scale = __shfl_sync(~0u, laneScale, i);
+            float zero = __shfl_sync(~0u, laneZero, i);
+            if (i < held) {
+                unsigned word = words[i] >> (at % 32);
+                float x = zero + scale * (word & mask);
+                float y = zero + scale * (word >> bits & mask);
+                const float *row = q + (base + i) * GROUP_ROWS;
 #pragma unroll
-            for (int i = 0; i < AT_ONCE; i++) {
-                float scale = __shfl_sync(~0u, laneScale, (j + i) % 32);
-                float zero = __shfl_sync(~0u, laneZero, (j + i) % 32);
-                if (j + i < end) {
-                    float x = zero + scale * (words[i] & mask);
-                    float y = zero + scale * (words[i] >> bits & mask);
-                    const float *row = q + (base + j + i) * GROUP_ROWS;
-#pragma unroll
-                    for (int g = 0; g < GROUP_ROWS; g++) {
-                        first[g] += x * row[g];
-                        second[g] += y * row[g];
-                    }
+                for (int g = 0; g < GROUP_ROWS; g++) {
+                    first[g] += x * row[g];
+                    second[g] += y * row[g];
                 }
             }
         }
@@ -142,9 +144,13 @@ __device__ __noinline__ int chooseChannels(const Arguments *a, const Place &plac
     if (c < headSize) {
         float mine = choice.weights[c];
         int before = 0;
-        for (int other = 0; other < headSize; other++) {
-            float theirs = choice.weights[other];
-            before += theirs > mine || (theirs == mine && other < c);
+        for (int other = 0; other < headSize; other += 4) {
+            float4 four = *reinterpret_cast<const float4 *>(choice.weights + other);
+            float theirs[4] = {four.x, four.y, four.z, four.w};
+#pragma unroll
+            for (int j = 0; j < 4; j++) {
+                before += theirs[j] > mine || (theirs[j] == mine && other + j < c);
+            }
         }
         if (before < count) {
             choice.channels[before] = c;
@@ -354,14 +360,23 @@ __device__ void select(
     }
     __syncthreads();
     int threshold = choice.threshold;
-    int tokens = (to - from) * BLOCK;
-    int span = (tokens + THREADS - 1) / THREADS;
-    int begin = from * BLOCK + min(tokens, threadIdx.x * span);
-    int end = from * BLOCK + min(tokens, (threadIdx.x + 1) * span);
+    // Eight bins are one load; a thread's stretch of tokens is a multiple of that.
+    int eighths = (to - from) * (BLOCK / 8);
+    int span = (eighths + THREADS - 1) / THREADS;
+    int begin = min(eighths, static_cast<int>(threadIdx.x) * span);
+    int end = min(eighths, (static_cast<int>(threadIdx.x) + 1) * span);
+    const uint4 *eight = reinterpret_cast<const uint4 *>(bins + from * BLOCK);
     int2 own = make_int2(0, 0);
-    for (int t = begin; t < end; t++) {
-        own.x += bins[t] < threshold;
-        own.y += bins[t] == threshold;
+#pragma unroll 4
+    for (int i = begin; i < end; i++) {
+        uint4 unit = eight[i];
+        unsigned words[4] = {unit.x, unit.y, unit.z, unit.w};
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+            int bin = words[j / 2] >> (j % 2 * 16) & 0xffff;
+            own.x += bin < threshold;
+            own.y += bin == threshold;
+        }
     }
     int2 total = scanPairs(own, before, choice);
     int2 *counts = a->counts + size_t(place.kvHead) * place.members;
@@ -391,11 +406,20 @@ __device__ void select(
     int *list = a->selected + size_t(place.kvHead) * wanted;
     int atAbove = choice.offsets[0] + before.x;
     int atEqual = choice.above + choice.offsets[1] + before.y;
-    for (int t = begin; t < end; t++) {
-        if (bins[t] < threshold) {
-            list[atAbove++] = t;
-        } else if (bins[t] == threshold && atEqual < wanted) {
-            list[atEqual++] = t;
+    if (own.x + own.y > 0) {
+        for (int i = begin; i < end; i++) {
+            uint4 unit = eight[i];
+            unsigned words[4] = {unit.x, unit.y, unit.z, unit.w};
+#pragma unroll
+            for (int j = 0; j < 8; j++) {
+                int bin = words[j / 2] >> (j % 2 * 16) & 0xffff;
+                int token = from * BLOCK + i * 8 + j;
+                if (bin < threshold) {
+                    list[atAbove++] = token;
+                } else if (bin == threshold && atEqual < wanted) {
+                    list[atEqual++] = token;
+                }
+            }
         }
     }
     barrier(counter, place.members);
@@ -473,11 +497,15 @@ __device__ void readUnit(
         return;
     }
     const uint8_t *index = indexBlock(a, block, place.kvHead);
-    const __half *zeros = indexZeros(index, a->indexBits, headSize) + c;
-    const uint8_t *scales = indexScales(index, a->indexBits, headSize) + c;
+    const uint4 *zeros = reinterpret_cast<const uint4 *>(indexZeros(index, a->indexBits, headSize) + c);
+    uint4 zeroUnits[2] = {zeros[0], zeros[1]};
+    uint4 scaleUnit = *reinterpret_cast<const uint4 *>(indexScales(index, a->indexBits, headSize) + c);
+    const __half *zero = reinterpret_cast<const __half *>(zeroUnits);
+    unsigned scales[4] = {scaleUnit.x, scaleUnit.y, scaleUnit.z, scaleUnit.w};
 #pragma unroll
     for (int j = 0; j < 16; j++) {
-        x[j] = __half2float(zeros[j]) + scaleOf(scales[j]) * (words[j / 4] >> (j % 4 * 8) & 255);
+        float scale = scaleOf(static_cast<uint8_t>(scales[j / 4] >> (j % 4 * 8)));
+        x[j] = __half2float(zero[j]) + scale * (words[j / 4] >> (j % 4 * 8) & 255);
     }
 }
 
@@ -623,6 +651,12 @@ __device__ __noinline__ void attendPacked(
     for (int block = from; block < to; block++) {
         const uint8_t *base = packedBlock(a, block, place.kvHead);
         const __half *fields = reinterpret_cast<const __half *>(base + 2 * BLOCK * rowBytes);
+        if (block + 1 < to) {
+            const uint8_t *next = packedBlock(a, block + 1, place.kvHead);
+            for (int i = threadIdx.x * 128; i < a->packedBytes; i += THREADS * 128) {
+                asm volatile("prefetch.global.L2 [%0];" ::"l"(next + i));
+            }
+        }
         if (warp < HEADS) {
             float bias = 0;
             for (int c = lane; c < headSize; c += 32) {
@@ -740,7 +774,7 @@ __device__ __noinline__ void attendPacked(
 // Writes the thread block's part; the last of a chunk merges all parts.
 __device__ __noinline__ void finish(
         const Arguments *a, const Place &place, unsigned *arrivals, const Partial &partial, const Softmax &state,
-        int heads, bool &last) {
+        int heads, float *weights, bool &last) {
     int headSize = a->headSize;
     int stride = HEADS * (headSize + 2);
     float *parts = a->partials + size_t(place.kvHead * place.chunks + place.chunk) * place.parts * stride;
@@ -767,21 +801,41 @@ __device__ __noinline__ void finish(
     }
     __threadfence();
     int firstHead = place.kvHead * groupSize(a) + place.chunk * HEADS;
+    int lane = threadIdx.x % 32;
+    int warp = threadIdx.x / 32;
+    if (warp < HEADS) {
+        float maxima[MOST_PARTS / 32];
+        float sums[MOST_PARTS / 32];
+        float most = -INFINITY;
+#pragma unroll
+        for (int i = 0; i < MOST_PARTS / 32; i++) {
+            int p = lane + i * 32;
+            maxima[i] = p < place.parts ? __ldcg(parts + size_t(p) * stride + 2 * warp) : -INFINITY;
+            sums[i] = p < place.parts ? __ldcg(parts + size_t(p) * stride + 2 * warp + 1) : 0.0f;
+            most = fmaxf(most, maxima[i]);
+        }
+        most = warpMax(most);
+        float total = 0;
+#pragma unroll
+        for (int i = 0; i < MOST_PARTS / 32; i++) {
+            maxima[i] = expDifference(maxima[i], most);
+            total += maxima[i] * sums[i];
+        }
+        total = warpSum(total);
+#pragma unroll
+        for (int i = 0; i < MOST_PARTS / 32; i++) {
+            weights[(lane + i * 32) * HEADS + warp] = total == 0 ? 0.0f : maxima[i] / total;
+        }
+    }
+    __syncthreads();
     for (int e = threadIdx.x; e < heads * headSize; e += THREADS) {
         int h = e / headSize;
-        float most = -INFINITY;
-        for (int p = 0; p < place.parts; p++) {
-            most = fmaxf(most, __ldcg(parts + size_t(p) * stride + 2 * h));
-        }
-        float total = 0;
         float value = 0;
+#pragma unroll 16
         for (int p = 0; p < place.parts; p++) {
-            const float *part = parts + size_t(p) * stride;
-            float weight = expDifference(__ldcg(part + 2 * h), most);
-            total += weight * __ldcg(part + 2 * h + 1);
-            value += weight * __ldcg(part + 2 * HEADS + e);
+            value += weights[p * HEADS + h] * __ldcg(parts + size_t(p) * stride + 2 * HEADS + e);
         }
-        a->out[size_t(firstHead) * headSize + e] = total == 0 ? 0.0f : value / total;
+        a->out[size_t(firstHead) * headSize + e] = value;
     }
 }
 
@@ -868,7 +922,7 @@ __device__ void decode(Arguments *a) {
     int to = static_cast<int>(static_cast<long long>(entries) * (place.part + 1) / place.parts);
     attendTokens(a, place, list, listed, from, to, q, work, partial, state);
     finish(
-            a, place, a->counters + 64 + place.kvHead * place.chunks + place.chunk, partial, state, heads, last);
+            a, place, a->counters + 64 + place.kvHead * place.chunks + place.chunk, partial, state, heads, work, last);
 }
 
 // Dynamic shared memory: (rows + 4) * headSize floats for the queries, and the largest of what the phases need:

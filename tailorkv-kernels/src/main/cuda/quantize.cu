@@ -61,6 +61,17 @@ __device__ float valueOf(const Arguments *a, int block, int head, int token, int
     return a->kind == QUANTIZED ? valueOfPacked(a, block, head, token, c) : valueOfRow(a, block, head, token, c);
 }
 
+__device__ __forceinline__ uint4 packed(const float (&x)[8]) {
+    uint4 words;
+    unsigned *word = reinterpret_cast<unsigned *>(&words);
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+        __nv_bfloat162 pair = __floats2bfloat162_rn(x[2 * j], x[2 * j + 1]);
+        word[j] = *reinterpret_cast<unsigned *>(&pair);
+    }
+    return words;
+}
+
 // Scale and zero point of 64 channels of a token, computed by a warp.
 __device__ void valueGroup(float low, float high, int levels, __half &scale, __half &zero) {
     low = warpMin(low);
@@ -314,6 +325,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) expand(
     int tokens = min(BLOCK, length - block * BLOCK);
     bool tile = block >= a->sealed;
     bool rows = !tile && a->kind != QUANTIZED && !a->bfloat16Rows;
+    const uint8_t *records = rows ? rowRecord(a, block, head, 0) : nullptr;
+    const float *exact = tile ? tileKeys(a, block, head) : nullptr;
     if (rows) {
         const uint8_t *index = indexBlock(a, block, head);
         for (int c = threadIdx.x; c < headSize; c += THREADS) {
@@ -326,30 +339,39 @@ extern "C" __global__ void __launch_bounds__(THREADS) expand(
     for (int i = threadIdx.x; i < BLOCK * chunks; i += THREADS) {
         int t = i / chunks;
         int c = i % chunks * 8;
-        __align__(16) __nv_bfloat16 key[8];
-        __align__(16) __nv_bfloat16 value[8];
+        float key[8];
+        float value[8];
         bool inside = t < tokens && c < headSize;
         if (inside && rows) {
-            const uint8_t *record = rowRecord(a, block, head, t);
+            const uint8_t *record = records + size_t(t) * a->recordBytes;
             uint2 keyCodes = *reinterpret_cast<const uint2 *>(record + c);
             uint2 valueCodes = *reinterpret_cast<const uint2 *>(record + headSize + c);
             const __half *fields = reinterpret_cast<const __half *>(record + 2 * headSize);
             float scale = __half2float(fields[c / GROUP]);
             float zero = __half2float(fields[valueGroups(headSize) + c / GROUP]);
+#pragma unroll
             for (int j = 0; j < 8; j++) {
                 unsigned keyCode = (j < 4 ? keyCodes.x : keyCodes.y) >> (j % 4 * 8) & 255;
                 unsigned valueCode = (j < 4 ? valueCodes.x : valueCodes.y) >> (j % 4 * 8) & 255;
-                key[j] = __float2bfloat16_rn(keyZero[c + j] + keyScale[c + j] * keyCode);
-                value[j] = __float2bfloat16_rn(zero + scale * valueCode);
+                key[j] = keyZero[c + j] + keyScale[c + j] * keyCode;
+                value[j] = zero + scale * valueCode;
+            }
+        } else if (inside && tile) {
+            const float *source = exact + t * headSize + c;
+#pragma unroll
+            for (int j = 0; j < 8; j++) {
+                key[j] = source[j];
+                value[j] = source[BLOCK * headSize + j];
             }
         } else {
+#pragma unroll
             for (int j = 0; j < 8; j++) {
-                key[j] = __float2bfloat16_rn(inside ? keyOf(a, block, head, t, c + j, tile) : 0.0f);
-                value[j] = __float2bfloat16_rn(inside ? valueOf(a, block, head, t, c + j, tile) : 0.0f);
+                key[j] = inside ? keyOf(a, block, head, t, c + j, false) : 0.0f;
+                value[j] = inside ? valueOf(a, block, head, t, c + j, false) : 0.0f;
             }
         }
-        *reinterpret_cast<uint4 *>(k + at + size_t(t) * padded + c) = *reinterpret_cast<uint4 *>(key);
-        *reinterpret_cast<uint4 *>(v + at + size_t(t) * padded + c) = *reinterpret_cast<uint4 *>(value);
+        *reinterpret_cast<uint4 *>(k + at + size_t(t) * padded + c) = packed(key);
+        *reinterpret_cast<uint4 *>(v + at + size_t(t) * padded + c) = packed(value);
     }
 }
 

@@ -29,8 +29,9 @@ public final class GpuBench {
         String[] words = Arrays.copyOfRange(args, 1, args.length);
         int[] contexts = Arrays.stream(args[0].split(",")).mapToInt(Integer::parseInt).toArray();
         System.out.println("settings: " + String.join(" ", words));
-        System.out.println("context | decode ms (p10-p90) | first step ms | prefill there tok/s, TFLOP/s, ms/chunk | fill s"
-                + " | GPU bytes (x of BF16) | host bytes");
+        System.out.println(
+                "context | decode ms (p10-p90) | first step ms | prefill there tok/s, TFLOP/s, ms/chunk | fill s"
+                        + " | GPU bytes (x of BF16) | host bytes");
         for (int context : contexts) {
             run(context * 1024, words);
         }

@@ -25,7 +25,17 @@ public final class HybridCacheProvider implements KvCacheProvider {
 
     @Override
     public ModelCache open(ModelShape shape, Settings settings) {
-        return CudaBackend.open(shape, settings, () -> new HybridModelCache(shape, settings))
-                .orElseGet(() -> new HybridModelCache(shape, settings));
+        HybridModelCache.checkBudget(shape, settings);
+        return CudaBackend.open(shape, settings, () -> gpuPolicy(shape, settings), () -> onCpu(shape, settings))
+                .orElseGet(() -> onCpu(shape, settings));
+    }
+
+    private static CudaBackend.LayerPolicy gpuPolicy(ModelShape shape, Settings settings) {
+        LayerKinds kinds = LayerKinds.of(shape, settings);
+        return new CudaBackend.LayerPolicy(kinds.kinds(), kinds.origin());
+    }
+
+    private static ModelCache onCpu(ModelShape shape, Settings settings) {
+        return new HybridModelCache(shape, settings);
     }
 }

@@ -27,15 +27,19 @@ final class HybridModelCache implements ModelCache {
 
     HybridModelCache(ModelShape shape, Settings settings) {
         this.shape = shape;
-        if (settings.budget() > Math.max(shape.contextLength(), Settings.DEFAULT_BUDGET)) {
-            throw new SettingsException("tailorkv.budget=" + settings.budget() + " is more than the "
-                    + shape.contextLength() + " tokens of the model's context; it takes a number up to that");
-        }
+        checkBudget(shape, settings);
         kinds = LayerKinds.of(shape, settings);
         AttentionKernels kernels = kernels(settings.backend());
         context = new LayerContext(
                 shape.attention(), settings, kernels, kinds.kinds(), shape.bfloat16());
         workers = new Workers(shape.threads());
+    }
+
+    static void checkBudget(ModelShape shape, Settings settings) {
+        if (settings.budget() > Math.max(shape.contextLength(), Settings.DEFAULT_BUDGET)) {
+            throw new SettingsException("tailorkv.budget=" + settings.budget() + " is more than the "
+                    + shape.contextLength() + " tokens of the model's context; it takes a number up to that");
+        }
     }
 
     private static AttentionKernels kernels(Settings.Backend backend) {
@@ -44,7 +48,7 @@ final class HybridModelCache implements ModelCache {
                 case AUTO -> KernelLadder.choose("auto");
                 case PANAMA -> KernelLadder.choose("panama");
                 case SCALAR -> KernelLadder.choose("scalar");
-                case CUDA -> throw new IllegalStateException("this build has no CUDA backend");
+                case CUDA -> throw new IllegalStateException("it is not a backend of the CPU");
             };
         } catch (IllegalStateException e) {
             throw new SettingsException("tailorkv.backend=" + backend.name().toLowerCase(Locale.ROOT)

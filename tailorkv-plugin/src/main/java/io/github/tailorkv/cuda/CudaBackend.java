@@ -1,13 +1,16 @@
 package io.github.tailorkv.cuda;
 
+import io.github.tailorkv.config.LayerKind;
 import io.github.tailorkv.config.Settings;
 import io.github.tailorkv.config.SettingsException;
 import io.github.tailorkv.kernels.AttentionShape;
 import io.github.tailorkv.kernels.CudaImage;
 import io.github.tailorkv.spi.ModelCache;
 import io.github.tailorkv.spi.ModelShape;
+import java.util.Map;
 import java.util.Optional;
 import java.util.function.Supplier;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The way in: opens a model's cache on the GPU, or says why not. Forced ({@code tailorkv.backend=cuda}), a reason against
@@ -25,17 +28,34 @@ public final class CudaBackend {
     }
 
     /**
+     * What is decided before the first prompt.
+     *
+     * @param kinds kind by layer; a layer that is missing is decided by each prompt
+     * @param origin the policy in force, for logs and the report
+     */
+    public record LayerPolicy(Map<Integer, LayerKind> kinds, String origin) {
+
+        public LayerPolicy {
+            kinds = Map.copyOf(kinds);
+        }
+    }
+
+    /**
      * The model's cache on the GPU; empty where the settings ask for the CPU, or leave the choice and there is no usable
      * GPU.
      *
+     * @param policy asked only if there is a GPU
      * @param cpu opens the cache on the CPU, for sessions after the GPU was lost
      * @throws SettingsException if the GPU is asked for and cannot serve
      */
-    public static Optional<ModelCache> open(ModelShape shape, Settings settings, Supplier<ModelCache> cpu) {
-        return open(shape, settings, cpu, image -> JCudaGpu.open(0, image));
+    public static Optional<ModelCache> open(
+            ModelShape shape, Settings settings, Supplier<LayerPolicy> policy, Supplier<ModelCache> cpu) {
+        return open(shape, settings, policy, cpu, image -> JCudaGpu.open(0, image));
     }
 
-    static Optional<ModelCache> open(ModelShape shape, Settings settings, Supplier<ModelCache> cpu, Opener opener) {
+    static Optional<ModelCache> open(
+            ModelShape shape, Settings settings, Supplier<LayerPolicy> policy, Supplier<ModelCache> cpu,
+            Opener opener) {
         boolean forced = settings.backend() == Settings.Backend.CUDA;
         if (!forced && settings.backend() != Settings.Backend.AUTO) {
             return Optional.empty();
@@ -44,7 +64,7 @@ public final class CudaBackend {
         try {
             Optional<String> unsupported = unsupported(shape.attention(), settings);
             if (unsupported.isEmpty()) {
-                return Optional.of(onGpu(shape, settings, forced, cpu, opener));
+                return Optional.of(onGpu(shape, settings, policy, forced ? null : cpu, opener));
             }
             reason = unsupported.get();
         } catch (GpuException e) {
@@ -59,12 +79,13 @@ public final class CudaBackend {
     }
 
     private static ModelCache onGpu(
-            ModelShape shape, Settings settings, boolean forced, Supplier<ModelCache> cpu, Opener opener) {
+            ModelShape shape, Settings settings, Supplier<LayerPolicy> policy, @Nullable Supplier<ModelCache> cpu,
+            Opener opener) {
         byte[] image = CudaImage.load()
                 .orElseThrow(() -> new GpuException(GpuException.Kind.UNUSABLE, "the jar holds no GPU kernels"));
         Gpu gpu = opener.open(image);
         try {
-            GpuModel model = new GpuModel(gpu, shape, settings, settings.gpuMemory(), forced ? null : cpu);
+            GpuModel model = new GpuModel(gpu, shape, settings, policy.get(), cpu);
             LOG.log(System.Logger.Level.INFO, "Attention runs on " + gpu.name());
             return model;
         } catch (RuntimeException e) {

@@ -7,8 +7,6 @@ import io.github.tailorkv.spi.ModelCache;
 import io.github.tailorkv.spi.ModelShape;
 import io.github.tailorkv.spi.SessionCache;
 import java.util.Collections;
-import java.util.HashMap;
-import java.util.Map;
 import java.util.Set;
 import java.util.WeakHashMap;
 import java.util.function.Supplier;
@@ -39,7 +37,7 @@ final class GpuModel implements ModelCache {
     private final Gpu gpu;
     private final ModelShape shape;
     private final Settings settings;
-    private final Map<Integer, LayerKind> fixedKinds = new HashMap<>();
+    private final CudaBackend.LayerPolicy policy;
     private final @Nullable Supplier<ModelCache> otherwise;
     private final GpuBudget budget;
     private final GpuKernels kernels;
@@ -56,22 +54,19 @@ final class GpuModel implements ModelCache {
 
     /**
      * @param gpu owned by this object
-     * @param memory bytes of device memory to use at most, 0 for nine tenths of what is free
      * @param otherwise opens the cache that serves new sessions once the device is lost; null to fail instead
      */
-    GpuModel(Gpu gpu, ModelShape shape, Settings settings, long memory, @Nullable Supplier<ModelCache> otherwise) {
+    GpuModel(
+            Gpu gpu, ModelShape shape, Settings settings, CudaBackend.LayerPolicy policy,
+            @Nullable Supplier<ModelCache> otherwise) {
         this.gpu = gpu;
         this.shape = shape;
         this.settings = settings;
         this.otherwise = otherwise;
-        settings.policy().checkLayers(shape.layers());
-        for (int layer = 0; layer < shape.layers(); layer++) {
-            int number = layer;
-            settings.policy().fixedKind(layer).ifPresent(kind -> fixedKinds.put(number, kind));
-        }
+        this.policy = policy;
         gpu.bind();
         AttentionShape attention = shape.attention();
-        budget = new GpuBudget(gpu, memory != 0 ? memory : gpu.freeBytes() / 10 * 9);
+        budget = new GpuBudget(gpu, settings.gpuMemory() != 0 ? settings.gpuMemory() : gpu.freeBytes() / 10 * 9);
         kernels = new GpuKernels(gpu, attention, settings);
         int heads = attention.kvHeads();
         tiles = Homes.of(gpu, budget, GpuArguments.tileBytes(attention));
@@ -124,7 +119,7 @@ final class GpuModel implements ModelCache {
     /** The kind that is known before a prompt is; null where the prompt decides. */
     @Nullable
     LayerKind fixedKind(int layer) {
-        return fixedKinds.get(layer);
+        return policy.kinds().get(layer);
     }
 
     /** Once: sessions go on in host memory. */
@@ -201,7 +196,7 @@ final class GpuModel implements ModelCache {
 
     @Override
     public String policy() {
-        return settings.policy().toString();
+        return policy.origin();
     }
 
     /** Frees what a session holds, unless the whole model is gone already. */

@@ -218,11 +218,12 @@ final class GpuWorkspace implements AutoCloseable {
         long selected = histogram + histogramBytes;
         long shares = selected + selectedBytes;
         there(block).scratch(
-                partials.address(), histogram, bins.atLeast(layer.selects() ? binBytes : 0), selected, shares, shares + sharesBytes,
+                partials.address(), histogram, bins.atLeast(layer.selects() ? binBytes : 0), selected, shares,
+                shares + sharesBytes,
                 scores.atLeast(layer.selects() ? (long) shape.heads() * sealed * BlockLayout.BLOCK * Float.BYTES : 0));
         stageTokens(layer, 1, q, k, v, 0);
         int parts = Math.clamp(Math.max(sealed / 4, rest / 8), 1, mostParts);
-        gpu.launch(kernels.decode, parts, chunks, shape.kvHeads(), true, arguments());
+        gpu.launch(kernels.decode, parts, chunks, shape.kvHeads(), layer.selects(), arguments());
         takeOutput(1, out, 0);
     }
 

@@ -7,6 +7,7 @@ import java.lang.foreign.SymbolLookup;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.Locale;
 import java.util.Map;
@@ -250,9 +251,45 @@ final class JCudaGpu implements Gpu {
         check(JCudaDriver.cuMemsetD8Async(at(address), (byte) 0, bytes, stream), "cuMemsetD8Async");
     }
 
-    private record Function(String name, CUfunction function, int threads, int sharedBytes, int residentBlocks)
-            implements
-                Kernel {}
+    /** A kernel and the memory that its parameters are written to; the driver copies them when it launches. */
+    private static final class Function implements Kernel {
+
+        private static final int MOST_PARAMETERS = 16;
+
+        final String name;
+        final CUfunction function;
+        final int threads;
+        final int sharedBytes;
+        final int residentBlocks;
+        final ByteBuffer values = ByteBuffer.allocateDirect(Long.BYTES * MOST_PARAMETERS)
+                .order(ByteOrder.nativeOrder());
+        Pointer pointers = new Pointer();
+        int count = -1;
+
+        Function(String name, CUfunction function, int threads, int sharedBytes, int residentBlocks) {
+            this.name = name;
+            this.function = function;
+            this.threads = threads;
+            this.sharedBytes = sharedBytes;
+            this.residentBlocks = residentBlocks;
+        }
+
+        @Override
+        public int residentBlocks() {
+            return residentBlocks;
+        }
+
+        Pointer pointers(int wanted) {
+            if (wanted != count) {
+                Pointer base = Pointer.toBuffer(values);
+                Pointer[] all = new Pointer[wanted];
+                Arrays.setAll(all, i -> base.withByteOffset((long) Long.BYTES * i));
+                pointers = Pointer.to(all);
+                count = wanted;
+            }
+            return pointers;
+        }
+    }
 
     @Override
     public Kernel kernel(String kernelName, int threads, int sharedBytes) {
@@ -272,25 +309,21 @@ final class JCudaGpu implements Gpu {
     @Override
     public void launch(Kernel kernel, int x, int y, int z, boolean cooperative, Object... parameters) {
         Function function = (Function) kernel;
-        ByteBuffer values = ByteBuffer.allocateDirect(8 * parameters.length).order(ByteOrder.nativeOrder());
-        Pointer[] pointers = new Pointer[parameters.length];
-        Pointer base = Pointer.toBuffer(values);
         for (int i = 0; i < parameters.length; i++) {
             switch (parameters[i]) {
-                case Long address -> values.putLong(8 * i, address);
-                case Integer number -> values.putInt(8 * i, number);
+                case Long address -> function.values.putLong(Long.BYTES * i, address);
+                case Integer number -> function.values.putInt(Long.BYTES * i, number);
                 default -> throw new IllegalArgumentException("no parameter of a kernel: " + parameters[i]);
             }
-            pointers[i] = base.withByteOffset(8L * i);
         }
-        Pointer all = Pointer.to(pointers);
-        int threads = function.threads();
-        int shared = function.sharedBytes();
+        Pointer all = function.pointers(parameters.length);
+        CUfunction code = function.function;
+        int threads = function.threads;
+        int shared = function.sharedBytes;
         int result = cooperative
-                ? JCudaDriver.cuLaunchCooperativeKernel(
-                        function.function(), x, y, z, threads, 1, 1, shared, stream, all)
-                : JCudaDriver.cuLaunchKernel(function.function(), x, y, z, threads, 1, 1, shared, stream, all, null);
-        check(result, "launching " + function.name());
+                ? JCudaDriver.cuLaunchCooperativeKernel(code, x, y, z, threads, 1, 1, shared, stream, all)
+                : JCudaDriver.cuLaunchKernel(code, x, y, z, threads, 1, 1, shared, stream, all, null);
+        check(result, "launching " + function.name);
     }
 
     @Override
