@@ -66,9 +66,12 @@ final class BlockTables implements AutoCloseable {
         long newDevice;
         try {
             newDevice = budget.allocate(largerBytes);
-        } catch (RuntimeException e) {
-            gpu.freePinned(newStaging);
-            throw e;
+        } catch (GpuException e) {
+            if (e.kind() != GpuException.Kind.OUT_OF_MEMORY) {
+                throw e;
+            }
+            // The kernels read the tables where they are written.
+            newDevice = newStaging.address();
         }
         free();
         staging = newStaging;
@@ -109,7 +112,9 @@ final class BlockTables implements AutoCloseable {
                                     entries[table][block] & ~PINNED);
                 }
             }
-            gpu.upload(staging, 0, device, bytes());
+            if (device != staging.address()) {
+                gpu.upload(staging, 0, device, bytes());
+            }
             stale = false;
         }
         return onDevice;
@@ -120,8 +125,10 @@ final class BlockTables implements AutoCloseable {
     }
 
     private void free() {
+        if (device != staging.address()) {
+            budget.free(device);
+        }
         gpu.freePinned(staging);
-        budget.free(device);
     }
 
     @Override

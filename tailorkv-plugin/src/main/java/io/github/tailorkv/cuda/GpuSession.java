@@ -59,8 +59,9 @@ final class GpuSession implements SessionCache {
                 cache.sealOld(work);
                 return 1;
             }
-            for (int done = 0; done < n; done += GpuWorkspace.MOST_TOKENS) {
-                int count = Math.min(GpuWorkspace.MOST_TOKENS, n - done);
+            int count;
+            for (int done = 0; done < n; done += count) {
+                count = work.admit(n - done);
                 cache.reserve(count);
                 work.prefill(cache, count, q, k, v, out, done);
                 cache.advance(count);

@@ -21,7 +21,10 @@ import org.jspecify.annotations.Nullable;
 final class GpuWorkspace implements AutoCloseable {
 
     /** Tokens of a prompt attended at once; a longer chunk is cut. */
-    static final int MOST_TOKENS = 512;
+    private static final int MOST_TOKENS = 512;
+
+    /** Tokens that there is always room for: a chunk as Jlama sends them. */
+    private static final int FIRST_TOKENS = 256;
 
     private static final long SEGMENT_BYTES = 64L << 20;
     private static final long COPY_PIECE = 256 << 10;
@@ -95,7 +98,7 @@ final class GpuWorkspace implements AutoCloseable {
         selection = budget.allocate(selectionBytes);
         try {
             partials.atLeast(members * GpuKernels.CHUNK_HEADS * (shape.headSize() + 2) * Float.BYTES);
-            stage(1);
+            stage(FIRST_TOKENS);
         } catch (RuntimeException e) {
             close();
             throw e;
@@ -106,19 +109,44 @@ final class GpuWorkspace implements AutoCloseable {
         return (bytes + 255) & -256;
     }
 
-    /** Makes the staging memory large enough for {@code n} tokens. */
-    private void stage(int n) {
-        if (n <= stagedTokens) {
-            return;
+    /**
+     * Makes the staging memory large enough for {@code n} tokens, or for as many as there is room for.
+     *
+     * @return how many of them to attend at once
+     */
+    int admit(int n) {
+        int wanted = Math.min(n, MOST_TOKENS);
+        if (wanted > stagedTokens) {
+            try {
+                stage(wanted);
+            } catch (GpuException e) {
+                if (e.kind() != GpuException.Kind.OUT_OF_MEMORY || stagedTokens == 0) {
+                    throw e;
+                }
+            }
         }
+        return Math.min(wanted, stagedTokens);
+    }
+
+    private void stage(int n) {
         gpu.synchronize();
-        freeStaging();
         long bytes = stagingBytes(n);
-        Gpu.Pinned memory = gpu.allocatePinned(bytes);
+        long device = budget.allocate(bytes);
+        Gpu.Pinned memory;
+        Gpu.Pinned results;
+        try {
+            memory = gpu.allocatePinned(bytes);
+            results = gpu.allocatePinned((long) n * queryFloats * Float.BYTES);
+        } catch (GpuException e) {
+            budget.free(device);
+            throw e;
+        }
+        freeStaging();
+        deviceStaging = device;
         staging = memory;
-        output = gpu.allocatePinned((long) n * queryFloats * Float.BYTES);
-        deviceStaging = budget.allocate(bytes);
+        output = results;
         stagedTokens = n;
+        uploading = false;
         block = new GpuArguments(memory.segment().asSlice(0, GpuArguments.BYTES), shape, settings);
     }
 
@@ -233,7 +261,6 @@ final class GpuWorkspace implements AutoCloseable {
     void prefill(
             GpuLayer layer, int n, MemorySegment q, MemorySegment k, MemorySegment v, MemorySegment out,
             long firstToken) {
-        stage(n);
         stageTokens(layer, n, q, k, v, firstToken);
         gpu.launch(kernels.append, n, shape.kvHeads(), 1, false, arguments());
 

@@ -1,6 +1,11 @@
 package io.github.tailorkv.cuda;
 
-/** Device memory that is replaced by a larger piece when more is asked for; what it held is lost then. */
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Scratch memory that is replaced by a larger piece when more is asked for; what it held is lost then. Once the device is
+ * full the piece lies in pinned host memory.
+ */
 final class GrowingDeviceMemory implements AutoCloseable {
 
     /** Bytes from which on nothing is taken in advance. */
@@ -10,6 +15,7 @@ final class GrowingDeviceMemory implements AutoCloseable {
     private final GpuBudget budget;
     private long address;
     private long bytes;
+    private Gpu.@Nullable Pinned pinned;
 
     GrowingDeviceMemory(Gpu gpu, GpuBudget budget) {
         this.gpu = gpu;
@@ -26,7 +32,16 @@ final class GrowingDeviceMemory implements AutoCloseable {
             long larger = wanted < MUCH ? wanted + wanted / 4 + 4096 : wanted;
             gpu.synchronize();
             close();
-            address = budget.allocate(larger);
+            try {
+                address = budget.allocate(larger);
+            } catch (GpuException e) {
+                if (e.kind() != GpuException.Kind.OUT_OF_MEMORY) {
+                    throw e;
+                }
+                Gpu.Pinned memory = gpu.allocatePinned(larger);
+                pinned = memory;
+                address = memory.address();
+            }
             bytes = larger;
         }
         return address;
@@ -34,10 +49,13 @@ final class GrowingDeviceMemory implements AutoCloseable {
 
     @Override
     public void close() {
-        if (address != 0) {
+        if (pinned != null) {
+            gpu.freePinned(pinned);
+            pinned = null;
+        } else if (address != 0) {
             budget.free(address);
-            address = 0;
-            bytes = 0;
         }
+        address = 0;
+        bytes = 0;
     }
 }

@@ -1,0 +1,144 @@
+package io.github.tailorkv.cuda;
+
+import io.github.tailorkv.cuda.GpuException.Kind;
+import java.lang.foreign.Arena;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import org.jspecify.annotations.Nullable;
+
+/** A device that computes nothing, keeps account of its memory, and fails when it is told to. */
+final class FakeGpu implements Gpu {
+
+    final Map<Long, Long> device = new HashMap<>();
+    final Set<Long> host = new HashSet<>();
+    final List<String> launched = new ArrayList<>();
+    long deviceBytes = 1L << 40;
+    @Nullable
+    GpuException failure;
+    boolean closed;
+    private long next = 1L << 32;
+    private final Arena arena = Arena.ofShared();
+
+    private record Named(String name) implements Kernel {
+
+        @Override
+        public int residentBlocks() {
+            return 264;
+        }
+    }
+
+    private void check() {
+        if (closed) {
+            throw new IllegalStateException("used after it was closed");
+        }
+        if (failure != null) {
+            throw failure;
+        }
+    }
+
+    long used() {
+        return device.values().stream().mapToLong(Long::longValue).sum();
+    }
+
+    @Override
+    public String name() {
+        return "a GPU that computes nothing";
+    }
+
+    @Override
+    public int multiprocessors() {
+        return 132;
+    }
+
+    @Override
+    public long freeBytes() {
+        check();
+        return deviceBytes - used();
+    }
+
+    @Override
+    public void bind() {
+        check();
+    }
+
+    @Override
+    public long allocate(long bytes) {
+        check();
+        if (used() + bytes > deviceBytes) {
+            throw new GpuException(Kind.OUT_OF_MEMORY, "no room for " + bytes + " bytes");
+        }
+        long address = next;
+        next += (bytes + 511) & -256;
+        device.put(address, bytes);
+        return address;
+    }
+
+    @Override
+    public void free(long address) {
+        check();
+        if (device.remove(address) == null) {
+            throw new IllegalStateException("freed twice");
+        }
+    }
+
+    @Override
+    public Pinned allocatePinned(long bytes) {
+        check();
+        Pinned memory = new Pinned(next, arena.allocate(bytes, 64));
+        next += (bytes + 511) & -256;
+        host.add(memory.address());
+        return memory;
+    }
+
+    @Override
+    public void freePinned(Pinned memory) {
+        check();
+        if (!host.remove(memory.address())) {
+            throw new IllegalStateException("freed twice");
+        }
+    }
+
+    @Override
+    public void upload(Pinned source, long offset, long target, long bytes) {
+        check();
+    }
+
+    @Override
+    public void download(long source, Pinned target, long offset, long bytes) {
+        check();
+    }
+
+    @Override
+    public void clear(long address, long bytes) {
+        check();
+    }
+
+    @Override
+    public Kernel kernel(String name, int threads, int sharedBytes) {
+        check();
+        return new Named(name);
+    }
+
+    @Override
+    public void launch(Kernel kernel, int x, int y, int z, boolean cooperative, Object... parameters) {
+        check();
+        launched.add(((Named) kernel).name());
+    }
+
+    @Override
+    public void synchronize() {
+        check();
+    }
+
+    @Override
+    public void close() {
+        if (!closed) {
+            closed = true;
+            arena.close();
+        }
+    }
+}
