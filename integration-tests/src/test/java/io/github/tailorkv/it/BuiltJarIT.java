@@ -1,6 +1,7 @@
 package io.github.tailorkv.it;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNotNull;
 import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -28,15 +29,29 @@ class BuiltJarIT {
         }
     }
 
-    /** The one class outside our packages has to stand in Jlama's, and no release of Jlama has one of that name. */
+    /**
+     * The one class outside our packages has to stand in Jlama's, and no release of Jlama has one of that name. JCuda's
+     * cannot be renamed: its native library binds them by name.
+     */
     @Test
     void holdsNoClassThatCouldClashWithTheApplication() throws IOException {
         try (JarFile jar = new JarFile(ChildJvm.TAILORKV.toFile())) {
             List<String> foreign = jar.stream()
                     .map(JarEntry::getName)
                     .filter(name -> name.endsWith(".class") && !name.startsWith("io/github/tailorkv/"))
+                    .filter(name -> !name.startsWith("jcuda/"))
                     .toList();
             assertEquals(List.of("com/github/tjake/jlama/tensor/OpenKvBuffer.class"), foreign);
+        }
+    }
+
+    @Test
+    void holdsTheGpuKernelsAndOneNativeLibrary() throws IOException {
+        try (JarFile jar = new JarFile(ChildJvm.TAILORKV.toFile())) {
+            assertNotNull(jar.getEntry("io/github/tailorkv/kernels/cuda.fatbin.gz"));
+            assertEquals(
+                    List.of("lib/libJCudaDriver-12.6.0-linux-x86_64.so"),
+                    jar.stream().map(JarEntry::getName).filter(name -> name.endsWith(".so")).toList());
         }
     }
 
