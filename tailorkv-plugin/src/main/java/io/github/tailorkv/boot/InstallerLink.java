@@ -14,8 +14,9 @@ import java.util.UUID;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The installer for one Jlama, by method handles because its class may exist several times in a JVM. The classes that name Jlama's types, the package {@code io.github.tailorkv.jlama},
- * must be defined where those very types are seen, and that depends on the application:
+ * The installer for one Jlama, by method handles because its class may exist several times in a JVM. The classes that
+ * name Jlama's types, the package {@code io.github.tailorkv.jlama}, must be defined where those very types are seen, and
+ * that depends on the application:
  *
  * <ul>
  *   <li>one class path: the loader that defines Jlama finds the package by itself;
