@@ -1,6 +1,10 @@
 package io.github.tailorkv.cache;
 
+import static io.github.tailorkv.kernels.BlockLayout.BLOCK;
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+
 import io.github.tailorkv.kernels.AttentionShape;
+import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
 
@@ -29,6 +33,43 @@ final class NaiveSession {
     void append(float[] key, float[] value) {
         keys.add(key);
         values.add(value);
+    }
+
+    /** Copies one head of a block of 64 tokens into F32 tiles. */
+    void copyOut(int block, int head, MemorySegment tiles, long keyTile, long valueTile) {
+        forEach(block, head, (token, channel, at) -> {
+            tiles.set(JAVA_FLOAT, keyTile + keyAt(token, channel), keys.get(block * BLOCK + token)[at]);
+            tiles.set(JAVA_FLOAT, valueTile + valueAt(token, channel), values.get(block * BLOCK + token)[at]);
+        });
+    }
+
+    /** Takes one head of a block of 64 tokens from F32 tiles. */
+    void copyIn(int block, int head, MemorySegment tiles, long keyTile, long valueTile) {
+        forEach(block, head, (token, channel, at) -> {
+            keys.get(block * BLOCK + token)[at] = tiles.get(JAVA_FLOAT, keyTile + keyAt(token, channel));
+            values.get(block * BLOCK + token)[at] = tiles.get(JAVA_FLOAT, valueTile + valueAt(token, channel));
+        });
+    }
+
+    private interface Element {
+        /** @param at index in the vector of all heads */
+        void accept(int token, int channel, int at);
+    }
+
+    private void forEach(int block, int head, Element action) {
+        for (int token = 0; token < BLOCK; token++) {
+            for (int channel = 0; channel < shape.headSize(); channel++) {
+                action.accept(token, channel, head * shape.headSize() + channel);
+            }
+        }
+    }
+
+    private static long keyAt(int token, int channel) {
+        return 4L * (channel * BLOCK + token);
+    }
+
+    private long valueAt(int token, int channel) {
+        return 4L * (token * shape.headSize() + channel);
     }
 
     /** Output of one query at {@code position}, {@code double[heads * headSize]}. */

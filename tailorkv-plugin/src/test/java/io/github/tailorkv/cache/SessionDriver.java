@@ -1,7 +1,10 @@
 package io.github.tailorkv.cache;
 
 import io.github.tailorkv.config.Settings;
+import io.github.tailorkv.kernels.AttentionKernels;
 import io.github.tailorkv.kernels.AttentionShape;
+import io.github.tailorkv.kernels.BlockLayout;
+import io.github.tailorkv.kernels.KernelLadder;
 import io.github.tailorkv.spi.LayerStatistics;
 import io.github.tailorkv.spi.ModelCache;
 import io.github.tailorkv.spi.ModelShape;
@@ -108,6 +111,45 @@ final class SessionDriver implements AutoCloseable {
                 }
             }
             return worst;
+        }
+    }
+
+    /**
+     * Replaces the naive session's keys and values of a block by what codes of {@code bits} bits hold of them.
+     *
+     * @param prefilled whether the block was sealed before the layer's kind was settled, and so was in 8 bits first
+     */
+    void roundTokens(int block, int bits, boolean prefilled) {
+        AttentionKernels kernels = KernelLadder.choose("scalar");
+        int headSize = shape.headSize();
+        try (DecodeScratch work = new DecodeScratch(kernels, shape); Arena arena = Arena.ofConfined()) {
+            MemorySegment tile = work.memory;
+            MemorySegment high = arena.allocate(BlockLayout.packedKeyBytes(8, headSize), 64);
+            MemorySegment highValues = arena.allocate(BlockLayout.packedValueBytes(8, headSize), 64);
+            int record = BlockLayout.rowBytes(4, headSize);
+            MemorySegment low = arena.allocate((long) BlockLayout.BLOCK * record, 64);
+            MemorySegment lowValues = arena.allocate(low.byteSize(), 64);
+            for (int head = 0; head < shape.kvHeads(); head++) {
+                naive.copyOut(block, head, tile, work.keys, work.values);
+                if (bits == 4 || prefilled) {
+                    kernels.splitKeys(tile, work.keys, headSize, high, 0, low, 0, record);
+                    kernels.splitValues(tile, work.values, headSize, highValues, 0, lowValues, 0, record);
+                }
+                if (bits == 4) {
+                    kernels.unpackKeys(high, 0, 4, true, headSize, tile, work.keys);
+                    kernels.unpackValues(highValues, 0, 4, true, headSize, tile, work.values);
+                } else {
+                    if (prefilled) {
+                        kernels.joinKeys(high, 0, low, 0, record, headSize, tile, work.keys);
+                        kernels.joinValues(highValues, 0, lowValues, 0, record, headSize, tile, work.values);
+                    }
+                    kernels.quantizeKeys(tile, work.keys, headSize, bits, high, 0);
+                    kernels.quantizeValues(tile, work.values, headSize, bits, highValues, 0);
+                    kernels.unpackKeys(high, 0, bits, false, headSize, tile, work.keys);
+                    kernels.unpackValues(highValues, 0, bits, false, headSize, tile, work.values);
+                }
+                naive.copyIn(block, head, tile, work.keys, work.values);
+            }
         }
     }
 
