@@ -37,7 +37,7 @@ final class NaiveSession {
 
     /** Copies one head of a block of 64 tokens into F32 tiles. */
     void copyOut(int block, int head, MemorySegment tiles, long keyTile, long valueTile) {
-        forEach(block, head, (token, channel, at) -> {
+        forEach(head, (token, channel, at) -> {
             tiles.set(JAVA_FLOAT, keyTile + keyAt(token, channel), keys.get(block * BLOCK + token)[at]);
             tiles.set(JAVA_FLOAT, valueTile + valueAt(token, channel), values.get(block * BLOCK + token)[at]);
         });
@@ -45,7 +45,7 @@ final class NaiveSession {
 
     /** Takes one head of a block of 64 tokens from F32 tiles. */
     void copyIn(int block, int head, MemorySegment tiles, long keyTile, long valueTile) {
-        forEach(block, head, (token, channel, at) -> {
+        forEach(head, (token, channel, at) -> {
             keys.get(block * BLOCK + token)[at] = tiles.get(JAVA_FLOAT, keyTile + keyAt(token, channel));
             values.get(block * BLOCK + token)[at] = tiles.get(JAVA_FLOAT, valueTile + valueAt(token, channel));
         });
@@ -56,7 +56,7 @@ final class NaiveSession {
         void accept(int token, int channel, int at);
     }
 
-    private void forEach(int block, int head, Element action) {
+    private void forEach(int head, Element action) {
         for (int token = 0; token < BLOCK; token++) {
             for (int channel = 0; channel < shape.headSize(); channel++) {
                 action.accept(token, channel, head * shape.headSize() + channel);
