@@ -6,6 +6,7 @@ import io.github.tailorkv.kernels.KernelLadder;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.Arrays;
 import java.util.Random;
 import java.util.concurrent.TimeUnit;
 import org.openjdk.jmh.annotations.AuxCounters;
@@ -75,6 +76,7 @@ public class KernelBenchmark {
     private final Random random = new Random(7);
     private final int[] channels = new int[CHANNELS];
     private final int[] indices = new int[SCORES];
+    private final float[] maxima = new float[PREFILL_ROWS * 16];
     private AttentionKernels attention = KernelLadder.choose("scalar");
     private MemorySegment tiles = MemorySegment.NULL;
     private MemorySegment packedKeys = MemorySegment.NULL;
@@ -82,6 +84,11 @@ public class KernelBenchmark {
     private MemorySegment highKeys = MemorySegment.NULL;
     private MemorySegment highValues = MemorySegment.NULL;
     private MemorySegment records = MemorySegment.NULL;
+    private MemorySegment rowRecords = MemorySegment.NULL;
+    private MemorySegment rowValues = MemorySegment.NULL;
+    private MemorySegment panels = MemorySegment.NULL;
+    private final MemorySegment[] recordSegments = new MemorySegment[TOKENS];
+    private final long[] recordOffsets = new long[TOKENS];
     private MemorySegment queries = MemorySegment.NULL;
     private MemorySegment weights = MemorySegment.NULL;
     private MemorySegment scores = MemorySegment.NULL;
@@ -94,6 +101,8 @@ public class KernelBenchmark {
     private long highKeyBytes;
     private long highValueBytes;
     private long recordBytes;
+    private long rowBytes;
+    private long panelBytes;
     private long queryBytes;
     private long next;
 
@@ -107,6 +116,8 @@ public class KernelBenchmark {
         highKeyBytes = BlockLayout.packedKeyBytes(4, headSize);
         highValueBytes = BlockLayout.packedValueBytes(4, headSize);
         recordBytes = BlockLayout.lowRecordBytes(headSize);
+        panelBytes = BlockLayout.panelBytes(bits == 1 ? 2 : bits, headSize);
+        rowBytes = BlockLayout.recordBytes(8, headSize);
         queryBytes = headSize * 4L;
 
         Arena arena = Arena.ofAuto();
@@ -116,12 +127,18 @@ public class KernelBenchmark {
         highKeys = arena.allocate(BLOCKS * highKeyBytes, 64);
         highValues = arena.allocate(BLOCKS * highValueBytes, 64);
         records = arena.allocate(BLOCKS * TOKENS * recordBytes, 64);
+        panels = arena.allocate((BLOCKS + BlockLayout.PANEL - 1) / BlockLayout.PANEL * panelBytes, 64);
+        rowRecords = arena.allocate(BLOCKS * TOKENS * rowBytes, 64);
+        rowValues = arena.allocate(tileBytes, 64);
         queries = gaussian(arena, (long) PREFILL_ROWS * headSize);
         weights = gaussian(arena, (long) PREFILL_ROWS * TOKENS);
         scores = arena.allocate((long) PREFILL_ROWS * TOKENS * 4, 64);
         sums = arena.allocate(PREFILL_ROWS * queryBytes, 64);
         state = arena.allocate(PREFILL_ROWS * 8L, 64);
         tile = arena.allocate(tileBytes, 64);
+        for (int i = 0; i < maxima.length; i++) {
+            maxima[i] = (float) random.nextGaussian();
+        }
         for (int i = 0; i < CHANNELS; i++) {
             channels[i] = i * headSize / CHANNELS;
         }
@@ -140,6 +157,15 @@ public class KernelBenchmark {
             MemorySegment.copy(highValues, 0, highValues, b * highValueBytes, highValueBytes);
             MemorySegment.copy(records, 0, records, b * TOKENS * recordBytes, TOKENS * recordBytes);
         }
+        for (long record = 0; record < rowRecords.byteSize(); record += TOKENS * rowBytes) {
+            attention.packRecords(one, 0, one, 0, headSize, 8, rowRecords, record);
+        }
+        for (long b = 0; b < BLOCKS; b++) {
+            long panel = b / BlockLayout.PANEL * panelBytes;
+            attention.quantizeIndex(one, 0, headSize, bits == 1 ? 2 : bits, panels, panel,
+                    (int) (b % BlockLayout.PANEL));
+        }
+        Arrays.fill(recordSegments, rowRecords);
     }
 
     private MemorySegment gaussian(Arena arena, long count) {
@@ -309,6 +335,38 @@ public class KernelBenchmark {
         return tile;
     }
 
+    /** Keys and values of 64 dominant tokens, each a record of 8 bits in another block, into rows. */
+    @Benchmark
+    public MemorySegment unpackRecords(Work work) {
+        for (int i = 0; i < TOKENS; i++) {
+            long block = block();
+            recordOffsets[i] = (block * TOKENS + block * 7 % TOKENS) * rowBytes;
+        }
+        attention.unpackRecords(recordSegments, recordOffsets, TOKENS, 8, headSize, tile, 0, rowValues, 0);
+        work.bytes += 2 * tileBytes + TOKENS * rowBytes;
+        return tile;
+    }
+
+    /** Approximate scores of a panel of 16 blocks. */
+    @Benchmark
+    public MemorySegment indexScores(Work work) {
+        long panel = block() / BlockLayout.PANEL;
+        attention.indexScores(panels, panel * panelBytes, 0, BlockLayout.PANEL, bits == 1 ? 2 : bits, headSize,
+                channels,
+                CHANNELS, queries, 0, queryBytes, rows, scores, 0);
+        work.flops += 2L * rows * BlockLayout.PANEL * TOKENS * CHANNELS;
+        work.bytes += panelBytes * CHANNELS / headSize;
+        return scores;
+    }
+
+    @Benchmark
+    public MemorySegment rowScores(Work work) {
+        attention.rowScores(tiles, block() * tileBytes, TOKENS, headSize, queries, 0, queryBytes, rows, scores, 0);
+        work.flops += 2L * rows * TOKENS * headSize;
+        work.bytes += tileBytes;
+        return scores;
+    }
+
     @Benchmark
     public MemorySegment logSumExp(Work work) {
         attention.logSumExpStep(weights, 0, SCORES, state, 0);
@@ -317,11 +375,19 @@ public class KernelBenchmark {
         return state;
     }
 
+    /** One rank a token for a head group, as many blocks as there are scores for. */
     @Benchmark
-    public MemorySegment maxShifted(Work work) {
-        attention.maxShifted(weights, 0, SCORES, 0.5f, scores, 0);
-        work.bytes += SCORES * 8L;
+    public MemorySegment rank(Work work) {
+        int blocks = PREFILL_ROWS / rows;
+        attention.rank(weights, 0, blocks, rows, scores, 0, 1, maxima);
+        work.bytes += (long) blocks * (rows + 1) * TOKENS * 4;
         return scores;
+    }
+
+    @Benchmark
+    public float threshold(Work work) {
+        work.bytes += maxima.length * 4L;
+        return attention.threshold(maxima, maxima.length, maxima.length / 4);
     }
 
     @Benchmark

@@ -36,6 +36,18 @@ public interface AttentionKernels {
             MemorySegment s, long sOffset);
 
     /**
+     * As {@link #scores} for keys that lie token by token: {@code s[r][t] = sum_c q[r][c] * k[t][c]} for
+     * {@code t < tokens}; other scores are left as they are.
+     *
+     * @param k keys, {@code float[tokens][headSize]}
+     * @param s scores, {@code float[rows][64]} contiguous
+     */
+    void rowScores(
+            MemorySegment k, long kOffset, int tokens, int headSize,
+            MemorySegment q, long qOffset, long qStride, int rows,
+            MemorySegment s, long sOffset);
+
+    /**
      * Weighted sum of values: {@code acc[r][c] += sum_{t < tokens} p[r][t] * v[t][c]}.
      *
      * @param v value tile, {@code float[64][headSize]}
@@ -100,11 +112,33 @@ public interface AttentionKernels {
             MemorySegment p, long pOffset, int rows, int tokens,
             MemorySegment acc, long accOffset);
 
+    /**
+     * Scores of some blocks of an index panel from some of their channels.
+     *
+     * @param from first block, counted within the panel
+     * @param to end of the blocks, at most 16
+     * @param channels channels that take part, of which the first {@code channelCount} count; null for all
+     * @param s scores, {@code float[to - from][rows][64]} contiguous
+     */
+    void indexScores(
+            MemorySegment panel, long panelOffset, int from, int to, int bits, int headSize,
+            int @Nullable [] channels, int channelCount,
+            MemorySegment q, long qOffset, long qStride, int rows,
+            MemorySegment s, long sOffset);
+
     // ---- building and reading blocks -------------------------------------------------------------------------------
 
     /** Quantizes a full key tile (64 tokens) into a packed key block of {@code bits} bits, per channel. */
     void quantizeKeys(MemorySegment tile, long tileOffset, int headSize, int bits, MemorySegment block,
             long blockOffset);
+
+    /**
+     * Quantizes a full key tile into an index panel, as {@link #quantizeKeys} does into a block.
+     *
+     * @param block which block of the panel, 0..15
+     */
+    void quantizeIndex(MemorySegment tile, long tileOffset, int headSize, int bits, MemorySegment panel,
+            long panelOffset, int block);
 
     /** Quantizes a full value tile (64 tokens) into a packed value block of {@code bits} bits, per token. */
     void quantizeValues(MemorySegment tile, long tileOffset, int headSize, int bits, MemorySegment block,
@@ -156,6 +190,34 @@ public interface AttentionKernels {
     /** Writes the key of one token, {@code headSize} floats, into column {@code column} of an F32 key tile. */
     void putKey(MemorySegment key, long keyOffset, int headSize, MemorySegment tile, long tileOffset, int column);
 
+    /**
+     * Packs a key tile and a value tile into 64 token records, one after the other.
+     *
+     * @param keys key tile, {@code float[headSize][64]}; values {@code float[64][headSize]}
+     * @param bits 4, 8 or 16
+     */
+    void packRecords(
+            MemorySegment keys, long keysOffset, MemorySegment values, long valuesOffset, int headSize, int bits,
+            MemorySegment rows, long records);
+
+    /** Restores the tiles that {@link #packRecords} stored. */
+    void loadRecords(
+            MemorySegment rows, long records, int bits, int headSize,
+            MemorySegment keys, long keysOffset, MemorySegment values, long valuesOffset);
+
+    /**
+     * Reads token records back, wherever they lie: the key and value of record i become row i of two matrices of F32.
+     *
+     * @param rows segments that hold the records
+     * @param records offsets of the records in their segments
+     * @param count how many of both arrays are meant, at most 64
+     * @param bits 4, 8 or 16
+     * @param keys {@code float[count][headSize]}; values likewise
+     */
+    void unpackRecords(
+            MemorySegment[] rows, long[] records, int count, int bits, int headSize,
+            MemorySegment keys, long keysOffset, MemorySegment values, long valuesOffset);
+
     /** Converts {@code count} F32 to BF16, round to nearest even. */
     void toBFloat16(MemorySegment source, long sourceOffset, MemorySegment target, long targetOffset, int count);
 
@@ -173,20 +235,18 @@ public interface AttentionKernels {
     /** Scales and soft-caps {@code count} scores in place. */
     void scaleScores(MemorySegment s, long sOffset, int count, float scale, float softCap);
 
-    /** {@code target[i] = max(target[i], s[i] - shift)}; combines the scores of a head group. */
-    void maxShifted(MemorySegment s, long sOffset, int count, float shift, MemorySegment target, long targetOffset);
-
     /**
      * One rank a token from the scores of a head group: the logarithm of its largest share in any head,
      * {@code rank[b][t] = max_r (s[b][r][t] - log sum exp of row r)}.
      *
      * @param s scores, scaled and capped, {@code float[blocks][rows][64]}
      * @param rank {@code float[blocks][64]}
-     * @param blockMaxima receives the largest rank of each block
+     * @param maxima {@code float[ceil(blocks / stretch)][16]}, receives the largest ranks of sixteen stretches that
+     *     {@code stretch} blocks fall into: those of the tokens whose position, modulo 16, is the column
      */
     void rank(
             MemorySegment s, long sOffset, int blocks, int rows,
-            MemorySegment rank, long rankOffset, float[] blockMaxima);
+            MemorySegment rank, long rankOffset, int stretch, float[] maxima);
 
     /** Largest of {@code count} floats; {@code -Infinity} for none. */
     float max(MemorySegment s, long sOffset, int count);
@@ -198,6 +258,15 @@ public interface AttentionKernels {
      * @return the position after the last index written
      */
     int indicesAtLeast(MemorySegment s, long sOffset, int count, float threshold, int base, int[] indices, int at);
+
+    /**
+     * A threshold that parts the {@code k} largest values from the others: exactly {@code k} of them reach it, or, where
+     * equal values forbid that, it is the k-th largest value.
+     *
+     * @param values of which the first {@code count} are meant; not a number counts as the smallest
+     * @param k from 1 to {@code count}
+     */
+    float threshold(float[] values, int count, int k);
 
     // ---- positions -------------------------------------------------------------------------------------------------
 

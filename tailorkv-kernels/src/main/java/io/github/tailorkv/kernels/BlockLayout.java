@@ -24,11 +24,22 @@ package io.github.tailorkv.kernels;
  * 4-bit rows of {@code headSize} channels, key before value. With both halves an element is
  * {@code z + s * (16 * high + low)}; with the high half alone it is {@code (z + 7.5 * s) + 16 * s * high}, the middle of
  * what it may be.
+ *
+ * <p><em>An index panel</em> holds the keys of {@value #PANEL} blocks for reading a few channels of all of them: one row of
+ * 64 codes per channel and block, channel by channel, then {@code f16 scale[headSize][16]}, then
+ * {@code f16 zero[headSize][16]}; codes of 2, 4 or 8 bits.
+ *
+ * <p><em>A token record</em> holds one token of one head so that reading it back touches few cache lines and one page:
+ * the codes of its key, those of its value, then the parameters of both, each {@code f16 scale[groups]} and
+ * {@code f16 zero[groups]} for groups of 64 channels. With 16 bits the elements are BF16 and there are no parameters.
  */
 public final class BlockLayout {
 
     /** Tokens in a block. */
     public static final int BLOCK = 64;
+
+    /** Blocks in an index panel. */
+    public static final int PANEL = 16;
 
     /** Channels of a token that share a scale and a zero point in value blocks. */
     public static final int GROUP = 64;
@@ -135,5 +146,35 @@ public final class BlockLayout {
     /** Offset of the value row in the low nibbles of a token. */
     public static int lowRecordValue(int headSize) {
         return rowBytes(4, headSize);
+    }
+
+    /** Offset of the scales in an index panel. */
+    public static int panelScales(int bits, int headSize) {
+        return PANEL * keyScales(bits, headSize);
+    }
+
+    /** Offset of the zero points in an index panel. */
+    public static int panelZeros(int bits, int headSize) {
+        return PANEL * keyZeros(bits, headSize);
+    }
+
+    /** Bytes of an index panel. */
+    public static int panelBytes(int bits, int headSize) {
+        return PANEL * packedKeyBytes(bits, headSize);
+    }
+
+    /** Bytes of the codes of a key or a value in a token record of 4, 8 or 16 bits. */
+    public static int recordCodes(int bits, int headSize) {
+        return bits == 16 ? headSize * HALF : rowBytes(bits, headSize);
+    }
+
+    /** Bytes of the parameters of a key or a value in a token record. */
+    public static int recordParameters(int bits, int headSize) {
+        return bits == 16 ? 0 : 2 * groups(headSize) * HALF;
+    }
+
+    /** Bytes of a token record. */
+    public static int recordBytes(int bits, int headSize) {
+        return 2 * (recordCodes(bits, headSize) + recordParameters(bits, headSize));
     }
 }

@@ -49,14 +49,16 @@ final class BlockQuantizer {
 
     private BlockQuantizer() {}
 
-    static void keys(long tile, int headSize, int bits, long block) {
+    /** Into block {@code block} of the {@code blocks} that share a panel; a block by itself is a panel of one. */
+    static void keys(long tile, int headSize, int bits, long panel, int blocks, int block) {
         int[] codes = Scratch.OF_THREAD.get().codes;
         int rowBytes = rowBytes(bits, BLOCK);
-        long scales = block + BlockLayout.keyScales(bits, headSize);
-        long zeros = block + BlockLayout.keyZeros(bits, headSize);
+        long scales = panel + (long) blocks * BlockLayout.keyScales(bits, headSize);
+        long zeros = panel + (long) blocks * BlockLayout.keyZeros(bits, headSize);
         for (int c = 0; c < headSize; c++) {
-            group(tile + (long) c * BLOCK * FLOAT, BLOCK, bits, block + (long) c * rowBytes, scales + (long) c * HALF,
-                    zeros + (long) c * HALF, codes);
+            long field = (long) c * blocks + block;
+            group(tile + (long) c * BLOCK * FLOAT, BLOCK, bits, panel + field * rowBytes, scales + field * HALF,
+                    zeros + field * HALF, codes);
         }
     }
 
@@ -73,6 +75,18 @@ final class BlockQuantizer {
                         block + (long) t * rowBytes + g * GROUP * bits / 8, scales + parameter, zeros + parameter,
                         codes);
             }
+        }
+    }
+
+    /** One vector of a token record. */
+    static void row(long x, int headSize, int bits, long target, long parameters) {
+        int[] codes = Scratch.OF_THREAD.get().codes;
+        int groups = BlockLayout.groups(headSize);
+        for (int g = 0; g < groups; g++) {
+            group(x + (long) g * GROUP * FLOAT, Math.min(GROUP, headSize - g * GROUP), bits,
+                    target + g * GROUP * bits / 8, parameters + (long) g * HALF,
+                    parameters + (long) (groups + g) * HALF,
+                    codes);
         }
     }
 

@@ -8,12 +8,17 @@ import static io.github.tailorkv.kernels.BlockLayout.keyTileBytes;
 import static io.github.tailorkv.kernels.BlockLayout.lowRecordValue;
 import static io.github.tailorkv.kernels.BlockLayout.packedKeyBytes;
 import static io.github.tailorkv.kernels.BlockLayout.packedValueBytes;
+import static io.github.tailorkv.kernels.BlockLayout.PANEL;
+import static io.github.tailorkv.kernels.BlockLayout.panelBytes;
+import static io.github.tailorkv.kernels.BlockLayout.recordBytes;
 import static io.github.tailorkv.kernels.BlockLayout.rowBytes;
 import static io.github.tailorkv.kernels.BlockLayout.valueTileBytes;
 import static io.github.tailorkv.kernels.NativeMemory.ALL;
 import static io.github.tailorkv.kernels.NativeMemory.address;
 
 import java.lang.foreign.MemorySegment;
+import java.util.Objects;
+import java.util.stream.IntStream;
 
 import org.jspecify.annotations.Nullable;
 
@@ -21,13 +26,14 @@ import jdk.incubator.vector.FloatVector;
 
 /**
  * The kernels with the Vector API. This class turns segments into checked addresses; the work is done by
- * {@link TileProduct}, {@link PackedProduct}, {@link OnlineSoftmax}, {@link BlockQuantizer}, {@link BlockReader},
- * {@link ScoreSelection} and {@link RowConversion}. Head sizes are multiples of 16.
+ * {@link TileProduct}, {@link RowProduct}, {@link PackedProduct}, {@link IndexProduct}, {@link OnlineSoftmax},
+ * {@link BlockQuantizer}, {@link BlockReader}, {@link TokenRecords}, {@link ScoreSelection} and {@link RowConversion}. Head sizes are multiples of 16.
  */
 final class PanamaAttentionKernels implements AttentionKernels {
 
     private static final long TILE_ROW = BLOCK * FLOAT;
     private static final int STATE = 2 * FLOAT;
+    private static final int[] ALL_CHANNELS = IntStream.range(0, 1024).toArray();
 
     @Override
     public String name() {
@@ -44,6 +50,17 @@ final class PanamaAttentionKernels implements AttentionKernels {
         long scores = address(s, sOffset, rows * TILE_ROW);
         clear(scores, rows * TILE_ROW);
         TileProduct.multiply(queries, qStride, rows, headSize, keys, TILE_ROW, BLOCK, scores, TILE_ROW);
+    }
+
+    @Override
+    public void rowScores(
+            MemorySegment k, long kOffset, int tokens, int headSize,
+            MemorySegment q, long qOffset, long qStride, int rows,
+            MemorySegment s, long sOffset) {
+        long keys = address(k, kOffset, (long) tokens * headSize * FLOAT);
+        long queries = address(q, qOffset, qStride, rows, (long) headSize * FLOAT);
+        long scores = address(s, sOffset, rows * TILE_ROW);
+        RowProduct.multiply(queries, qStride, rows, headSize, keys, tokens, scores, TILE_ROW);
     }
 
     @Override
@@ -133,6 +150,19 @@ final class PanamaAttentionKernels implements AttentionKernels {
                 groups(headSize), headSize, sums, rowBytes);
     }
 
+    @Override
+    public void indexScores(
+            MemorySegment panel, long panelOffset, int from, int to, int bits, int headSize,
+            int @Nullable [] channels, int channelCount,
+            MemorySegment q, long qOffset, long qStride, int rows,
+            MemorySegment s, long sOffset) {
+        Objects.checkFromToIndex(from, to, PANEL);
+        IndexProduct.scores(address(panel, panelOffset, panelBytes(bits, headSize)), from, to, bits, headSize,
+                channels == null ? ALL_CHANNELS : channels, channels == null ? headSize : channelCount,
+                address(q, qOffset, qStride, rows, (long) headSize * FLOAT), qStride, rows,
+                address(s, sOffset, TILE_ROW * rows * (to - from)));
+    }
+
     private static void clear(long address, long bytes) {
         for (long i = 0; i < bytes; i += Lanes.V) {
             FloatVector.zero(Lanes.F).intoMemorySegment(ALL, address + i, Lanes.ORDER);
@@ -143,7 +173,15 @@ final class PanamaAttentionKernels implements AttentionKernels {
     public void quantizeKeys(
             MemorySegment tile, long tileOffset, int headSize, int bits, MemorySegment block, long blockOffset) {
         BlockQuantizer.keys(address(tile, tileOffset, keyTileBytes(headSize)), headSize, bits,
-                address(block, blockOffset, packedKeyBytes(bits, headSize)));
+                address(block, blockOffset, packedKeyBytes(bits, headSize)), 1, 0);
+    }
+
+    @Override
+    public void quantizeIndex(
+            MemorySegment tile, long tileOffset, int headSize, int bits, MemorySegment panel, long panelOffset,
+            int block) {
+        BlockQuantizer.keys(address(tile, tileOffset, keyTileBytes(headSize)), headSize, bits,
+                address(panel, panelOffset, panelBytes(bits, headSize)), PANEL, Objects.checkIndex(block, PANEL));
     }
 
     @Override
@@ -232,6 +270,38 @@ final class PanamaAttentionKernels implements AttentionKernels {
     }
 
     @Override
+    public void packRecords(
+            MemorySegment keys, long keysOffset, MemorySegment values, long valuesOffset, int headSize, int bits,
+            MemorySegment rows, long records) {
+        TokenRecords.pack(address(keys, keysOffset, keyTileBytes(headSize)),
+                address(values, valuesOffset, valueTileBytes(headSize)), headSize, bits,
+                address(rows, records, (long) BLOCK * recordBytes(bits, headSize)));
+    }
+
+    @Override
+    public void loadRecords(
+            MemorySegment rows, long records, int bits, int headSize,
+            MemorySegment keys, long keysOffset, MemorySegment values, long valuesOffset) {
+        TokenRecords.load(address(rows, records, (long) BLOCK * recordBytes(bits, headSize)), bits, headSize,
+                address(keys, keysOffset, keyTileBytes(headSize)),
+                address(values, valuesOffset, valueTileBytes(headSize)));
+    }
+
+    @Override
+    public void unpackRecords(
+            MemorySegment[] rows, long[] records, int count, int bits, int headSize,
+            MemorySegment keys, long keysOffset, MemorySegment values, long valuesOffset) {
+        int bytes = recordBytes(bits, headSize);
+        long[] addresses = TokenRecords.addresses();
+        for (int i = 0; i < count; i++) {
+            addresses[i] = address(rows[i], records[i], bytes);
+        }
+        TokenRecords.read(addresses, count, bits, headSize,
+                address(keys, keysOffset, (long) count * headSize * FLOAT),
+                address(values, valuesOffset, (long) count * headSize * FLOAT));
+    }
+
+    @Override
     public void toBFloat16(MemorySegment source, long sourceOffset, MemorySegment target, long targetOffset,
             int count) {
         RowConversion.toBFloat16(address(source, sourceOffset, (long) count * FLOAT),
@@ -256,18 +326,11 @@ final class PanamaAttentionKernels implements AttentionKernels {
     }
 
     @Override
-    public void maxShifted(
-            MemorySegment s, long sOffset, int count, float shift, MemorySegment target, long targetOffset) {
-        ScoreSelection.maxShifted(address(s, sOffset, (long) count * FLOAT), count, shift,
-                address(target, targetOffset, (long) count * FLOAT));
-    }
-
-    @Override
     public void rank(
             MemorySegment s, long sOffset, int blocks, int rows, MemorySegment rank, long rankOffset,
-            float[] blockMaxima) {
+            int stretch, float[] maxima) {
         ScoreSelection.rank(address(s, sOffset, (long) blocks * rows * BLOCK * FLOAT), blocks, rows,
-                address(rank, rankOffset, (long) blocks * BLOCK * FLOAT), blockMaxima);
+                address(rank, rankOffset, (long) blocks * BLOCK * FLOAT), stretch, maxima);
     }
 
     @Override
@@ -280,6 +343,11 @@ final class PanamaAttentionKernels implements AttentionKernels {
             MemorySegment s, long sOffset, int count, float threshold, int base, int[] indices, int at) {
         return ScoreSelection.indicesAtLeast(address(s, sOffset, (long) count * FLOAT), count, threshold, base, indices,
                 at);
+    }
+
+    @Override
+    public float threshold(float[] values, int count, int k) {
+        return ScoreSelection.threshold(values, count, k);
     }
 
     @Override

@@ -62,6 +62,13 @@ final class RowConversion {
         }
     }
 
+    /** The opposite of {@link #intoColumn}. */
+    static void fromColumn(long column, long stride, int count, long row) {
+        for (int i = 0; i < count; i++) {
+            store(row + i * 4L, scalar(column + i * stride));
+        }
+    }
+
     static void rotate(long x, int heads, int headSize, long table) {
         int half = headSize / 2;
         for (int h = 0; h < heads; h++) {

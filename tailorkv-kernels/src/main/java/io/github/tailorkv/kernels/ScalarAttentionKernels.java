@@ -10,11 +10,18 @@ import static io.github.tailorkv.kernels.BlockLayout.groups;
 import static io.github.tailorkv.kernels.BlockLayout.keyScales;
 import static io.github.tailorkv.kernels.BlockLayout.keyZeros;
 import static io.github.tailorkv.kernels.BlockLayout.maxCode;
+import static io.github.tailorkv.kernels.BlockLayout.PANEL;
+import static io.github.tailorkv.kernels.BlockLayout.panelScales;
+import static io.github.tailorkv.kernels.BlockLayout.panelZeros;
+import static io.github.tailorkv.kernels.BlockLayout.recordBytes;
+import static io.github.tailorkv.kernels.BlockLayout.recordCodes;
+import static io.github.tailorkv.kernels.BlockLayout.recordParameters;
 import static io.github.tailorkv.kernels.BlockLayout.rowBytes;
 import static io.github.tailorkv.kernels.BlockLayout.valueScales;
 import static io.github.tailorkv.kernels.BlockLayout.valueZeros;
 
 import java.lang.foreign.MemorySegment;
+import java.util.Arrays;
 import java.lang.foreign.ValueLayout;
 
 import org.jspecify.annotations.Nullable;
@@ -55,6 +62,22 @@ public final class ScalarAttentionKernels implements AttentionKernels {
                 float sum = 0;
                 for (int c = 0; c < headSize; c++) {
                     sum += q.get(F32, at(query, c)) * k.get(F32, at(kOffset, c * BLOCK + t));
+                }
+                s.set(F32, at(sOffset, r * BLOCK + t), sum);
+            }
+        }
+    }
+
+    @Override
+    public void rowScores(
+            MemorySegment k, long kOffset, int tokens, int headSize,
+            MemorySegment q, long qOffset, long qStride, int rows,
+            MemorySegment s, long sOffset) {
+        for (int r = 0; r < rows; r++) {
+            for (int t = 0; t < tokens; t++) {
+                float sum = 0;
+                for (int c = 0; c < headSize; c++) {
+                    sum += q.get(F32, at(qOffset + r * qStride, c)) * k.get(F32, at(kOffset, t * headSize + c));
                 }
                 s.set(F32, at(sOffset, r * BLOCK + t), sum);
             }
@@ -199,22 +222,61 @@ public final class ScalarAttentionKernels implements AttentionKernels {
         return refined ? zero + 7.5f * scale + 16 * scale * code : zero + scale * code;
     }
 
+    @Override
+    public void indexScores(
+            MemorySegment panel, long panelOffset, int from, int to, int bits, int headSize,
+            int @Nullable [] channels, int channelCount,
+            MemorySegment q, long qOffset, long qStride, int rows,
+            MemorySegment s, long sOffset) {
+        int count = channels == null ? headSize : channelCount;
+        for (int block = from; block < to; block++) {
+            for (int r = 0; r < rows; r++) {
+                for (int t = 0; t < BLOCK; t++) {
+                    float sum = 0;
+                    for (int i = 0; i < count; i++) {
+                        int c = channels == null ? i : channels[i];
+                        int field = c * PANEL + block;
+                        float scale = half(panel, panelOffset + panelScales(bits, headSize), field);
+                        float zero = half(panel, panelOffset + panelZeros(bits, headSize), field);
+                        int code = code(panel, panelOffset + (long) field * rowBytes(bits, BLOCK), bits, t);
+                        sum += q.get(F32, at(qOffset + r * qStride, c)) * dequantize(code, scale, zero, false);
+                    }
+                    s.set(F32, at(sOffset, ((block - from) * rows + r) * BLOCK + t), sum);
+                }
+            }
+        }
+    }
+
     // ---- building and reading blocks
 
     @Override
     public void quantizeKeys(
             MemorySegment tile, long tileOffset, int headSize, int bits, MemorySegment block, long blockOffset) {
+        quantizeKeys(tile, tileOffset, headSize, bits, block, blockOffset, 1, 0);
+    }
+
+    @Override
+    public void quantizeIndex(
+            MemorySegment tile, long tileOffset, int headSize, int bits, MemorySegment panel, long panelOffset,
+            int block) {
+        quantizeKeys(tile, tileOffset, headSize, bits, panel, panelOffset, PANEL, block);
+    }
+
+    /** Into one of the blocks that share a panel; a block by itself is a panel of one. */
+    private static void quantizeKeys(
+            MemorySegment tile, long tileOffset, int headSize, int bits, MemorySegment panel, long panelOffset,
+            int blocks, int block) {
         int rowBytes = rowBytes(bits, BLOCK);
-        block.asSlice(blockOffset, (long) headSize * rowBytes).fill((byte) 0);
         for (int c = 0; c < headSize; c++) {
-            long row = blockOffset + (long) c * rowBytes;
+            long row = panelOffset + ((long) c * blocks + block) * rowBytes;
+            panel.asSlice(row, rowBytes).fill((byte) 0);
             long elements = at(tileOffset, c * BLOCK);
             float zero = zeroPoint(tile, elements, BLOCK);
             float scale = scale(tile, elements, BLOCK, zero, bits);
-            setHalf(block, blockOffset + keyScales(bits, headSize), c, scale);
-            setHalf(block, blockOffset + keyZeros(bits, headSize), c, zero);
+            setHalf(panel, panelOffset + (long) blocks * keyScales(bits, headSize), c * blocks + block, scale);
+            setHalf(panel, panelOffset + (long) blocks * keyZeros(bits, headSize), c * blocks + block, zero);
             for (int t = 0; t < BLOCK; t++) {
-                orCode(block, row, bits, t, quantize(tile.get(F32, at(elements, t)), scale, zero, bits));
+                orCode(panel, row, bits, t, quantize(tile.get(F32, at(elements, t)), scale, zero, bits));
             }
         }
     }
@@ -406,6 +468,90 @@ public final class ScalarAttentionKernels implements AttentionKernels {
     }
 
     @Override
+    public void packRecords(
+            MemorySegment keys, long keysOffset, MemorySegment values, long valuesOffset, int headSize, int bits,
+            MemorySegment rows, long records) {
+        int codes = recordCodes(bits, headSize);
+        int parameters = recordParameters(bits, headSize);
+        MemorySegment key = MemorySegment.ofArray(new float[headSize]);
+        for (int t = 0; t < BLOCK; t++) {
+            for (int c = 0; c < headSize; c++) {
+                key.set(F32, at(0, c), keys.get(F32, at(keysOffset, c * BLOCK + t)));
+            }
+            long record = records + (long) t * recordBytes(bits, headSize);
+            long fields = record + 2L * codes;
+            packRow(key, 0, headSize, bits, rows, record, fields);
+            packRow(values, at(valuesOffset, t * headSize), headSize, bits, rows, record + codes, fields + parameters);
+        }
+    }
+
+    private void packRow(
+            MemorySegment x, long xOffset, int headSize, int bits, MemorySegment row, long codes, long parameters) {
+        if (bits == 16) {
+            toBFloat16(x, xOffset, row, codes, headSize);
+            return;
+        }
+        row.asSlice(codes, rowBytes(bits, headSize)).fill((byte) 0);
+        int groups = groups(headSize);
+        for (int group = 0; group < groups; group++) {
+            int first = group * GROUP;
+            int count = Math.min(GROUP, headSize - first);
+            long elements = at(xOffset, first);
+            float zero = zeroPoint(x, elements, count);
+            float scale = scale(x, elements, count, zero, bits);
+            setHalf(row, parameters, group, scale);
+            setHalf(row, parameters, groups + group, zero);
+            for (int i = 0; i < count; i++) {
+                orCode(row, codes, bits, first + i, quantize(x.get(F32, at(elements, i)), scale, zero, bits));
+            }
+        }
+    }
+
+    @Override
+    public void loadRecords(
+            MemorySegment rows, long records, int bits, int headSize,
+            MemorySegment keys, long keysOffset, MemorySegment values, long valuesOffset) {
+        int codes = recordCodes(bits, headSize);
+        MemorySegment key = MemorySegment.ofArray(new float[headSize]);
+        for (int t = 0; t < BLOCK; t++) {
+            long record = records + (long) t * recordBytes(bits, headSize);
+            long fields = record + 2L * codes;
+            unpackRow(rows, record, fields, bits, headSize, key, 0);
+            putKey(key, 0, headSize, keys, keysOffset, t);
+            unpackRow(rows, record + codes, fields + recordParameters(bits, headSize), bits, headSize, values,
+                    at(valuesOffset, t * headSize));
+        }
+    }
+
+    @Override
+    public void unpackRecords(
+            MemorySegment[] rows, long[] records, int count, int bits, int headSize,
+            MemorySegment keys, long keysOffset, MemorySegment values, long valuesOffset) {
+        int codes = recordCodes(bits, headSize);
+        int parameters = recordParameters(bits, headSize);
+        for (int i = 0; i < count; i++) {
+            long fields = records[i] + 2L * codes;
+            unpackRow(rows[i], records[i], fields, bits, headSize, keys, at(keysOffset, i * headSize));
+            unpackRow(rows[i], records[i] + codes, fields + parameters, bits, headSize, values,
+                    at(valuesOffset, i * headSize));
+        }
+    }
+
+    private void unpackRow(
+            MemorySegment row, long codes, long parameters, int bits, int headSize, MemorySegment x, long xOffset) {
+        if (bits == 16) {
+            fromBFloat16(row, codes, x, xOffset, headSize);
+            return;
+        }
+        int groups = groups(headSize);
+        for (int c = 0; c < headSize; c++) {
+            float scale = half(row, parameters, c / GROUP);
+            float zero = half(row, parameters, groups + c / GROUP);
+            x.set(F32, at(xOffset, c), dequantize(code(row, codes, bits, c), scale, zero, false));
+        }
+    }
+
+    @Override
     public void toBFloat16(MemorySegment source, long sourceOffset, MemorySegment target, long targetOffset,
             int count) {
         for (int i = 0; i < count; i++) {
@@ -451,19 +597,9 @@ public final class ScalarAttentionKernels implements AttentionKernels {
     }
 
     @Override
-    public void maxShifted(
-            MemorySegment s, long sOffset, int count, float shift, MemorySegment target, long targetOffset) {
-        for (int i = 0; i < count; i++) {
-            long element = at(targetOffset, i);
-            float shifted = s.get(F32, at(sOffset, i)) - shift;
-            target.set(F32, element, shifted > target.get(F32, element) ? shifted : target.get(F32, element));
-        }
-    }
-
-    @Override
     public void rank(
             MemorySegment s, long sOffset, int blocks, int rows, MemorySegment rank, long rankOffset,
-            float[] blockMaxima) {
+            int stretch, float[] maxima) {
         float[] logSumExp = new float[rows];
         for (int r = 0; r < rows; r++) {
             float maximum = Float.NEGATIVE_INFINITY;
@@ -479,8 +615,9 @@ public final class ScalarAttentionKernels implements AttentionKernels {
             }
             logSumExp[r] = shift + (float) Math.log(sum);
         }
+        int columns = BLOCK / 4;
+        Arrays.fill(maxima, 0, (blocks + stretch - 1) / stretch * columns, Float.NEGATIVE_INFINITY);
         for (int b = 0; b < blocks; b++) {
-            float largest = Float.NEGATIVE_INFINITY;
             for (int t = 0; t < BLOCK; t++) {
                 float best = Float.NEGATIVE_INFINITY;
                 for (int r = 0; r < rows; r++) {
@@ -488,9 +625,9 @@ public final class ScalarAttentionKernels implements AttentionKernels {
                     best = share > best ? share : best;
                 }
                 rank.set(F32, at(rankOffset, b * BLOCK + t), best);
-                largest = Math.max(largest, best);
+                int column = b / stretch * columns + t % columns;
+                maxima[column] = Math.max(maxima[column], best);
             }
-            blockMaxima[b] = largest;
         }
     }
 
@@ -514,6 +651,16 @@ public final class ScalarAttentionKernels implements AttentionKernels {
             }
         }
         return next;
+    }
+
+    @Override
+    public float threshold(float[] values, int count, int k) {
+        float[] sorted = Arrays.copyOf(values, count);
+        for (int i = 0; i < count; i++) {
+            sorted[i] = Float.isNaN(sorted[i]) ? Float.NEGATIVE_INFINITY : sorted[i];
+        }
+        Arrays.sort(sorted);
+        return sorted[count - k];
     }
 
     // ---- positions

@@ -19,6 +19,8 @@ final class ScoreSelection {
     /** Scores of one row of one block. */
     private static final long BLOCK_BYTES = BLOCK * 4L;
 
+    private static final ThreadLocal<float[]> LOG_SUMS = ThreadLocal.withInitial(() -> new float[16]);
+
     private ScoreSelection() {}
 
     static void scale(long s, int count, float scale, float softCap) {
@@ -52,31 +54,19 @@ final class ScoreSelection {
         }
     }
 
-    static void maxShifted(long s, int count, float shift, long target) {
-        int i = 0;
-        for (; i + L <= count; i += L) {
-            FloatVector shifted = fromMemorySegment(F, ALL, s + i * 4L, ORDER).sub(shift);
-            FloatVector old = fromMemorySegment(F, ALL, target + i * 4L, ORDER);
-            old.blend(shifted, old.compare(LT, shifted)).intoMemorySegment(ALL, target + i * 4L, ORDER);
+    /** {@link AttentionKernels#rank}: the sum of every row, then the ranks of every block. */
+    static void rank(long s, int blocks, int rows, long rank, int stretch, float[] maxima) {
+        float[] logSumExp = LOG_SUMS.get();
+        if (logSumExp.length < rows) {
+            logSumExp = new float[rows];
+            LOG_SUMS.set(logSumExp);
         }
-        for (; i < count; i++) {
-            float shifted = ALL.get(JAVA_FLOAT_UNALIGNED, s + i * 4L) - shift;
-            if (shifted > ALL.get(JAVA_FLOAT_UNALIGNED, target + i * 4L)) {
-                ALL.set(JAVA_FLOAT_UNALIGNED, target + i * 4L, shifted);
-            }
-        }
-    }
-
-    /** {@link AttentionKernels#rank}: for each row its maximum, its sum and its part in the ranks; then the blocks. */
-    static void rank(long s, int blocks, int rows, long rank, float[] blockMaxima) {
         for (int r = 0; r < rows; r++) {
-            long row = s + r * BLOCK_BYTES;
-            long stride = rows * BLOCK_BYTES;
-            float logSumExp = logSumExp(row, stride, blocks);
-            shares(row, stride, blocks, logSumExp, rank, r == 0);
+            logSumExp[r] = logSumExp(s + r * BLOCK_BYTES, rows * BLOCK_BYTES, blocks);
         }
-        for (int b = 0; b < blocks; b++) {
-            blockMaxima[b] = max(rank + b * BLOCK_BYTES, BLOCK);
+        for (int b = 0, at = 0; b < blocks; b += stretch, at += BLOCK / 4) {
+            shares(s + BLOCK_BYTES * rows * b, Math.min(stretch, blocks - b), rows, logSumExp, rank + b * BLOCK_BYTES,
+                    maxima, at);
         }
     }
 
@@ -93,17 +83,23 @@ final class ScoreSelection {
         return shift + (float) Math.log(Lanes.exponentials(row, stride, blocks, BLOCK, shift, 0));
     }
 
-    private static void shares(long row, long stride, int blocks, float logSumExp, long rank, boolean first) {
-        for (int b = 0; b < blocks; b++) {
-            for (int t = 0; t < BLOCK; t += L) {
-                long target = rank + b * BLOCK_BYTES + t * 4L;
-                FloatVector share = fromMemorySegment(F, ALL, row + b * stride + t * 4L, ORDER).sub(logSumExp);
-                if (!first) {
-                    FloatVector best = fromMemorySegment(F, ALL, target, ORDER);
-                    share = best.blend(share, best.compare(LT, share));
+    private static void shares(
+            long s, int blocks, int rows, float[] logSumExp, long rank, float[] maxima, int at) {
+        for (int column = 0; column < BLOCK / 4; column += L) {
+            FloatVector largest = FloatVector.broadcast(F, Float.NEGATIVE_INFINITY);
+            for (int b = 0; b < blocks; b++) {
+                for (int t = column; t < BLOCK; t += BLOCK / 4) {
+                    long row = s + BLOCK_BYTES * rows * b + t * 4L;
+                    FloatVector best = fromMemorySegment(F, ALL, row, ORDER).sub(logSumExp[0]);
+                    for (int r = 1; r < rows; r++) {
+                        FloatVector share = fromMemorySegment(F, ALL, row + r * BLOCK_BYTES, ORDER).sub(logSumExp[r]);
+                        best = best.blend(share, best.compare(LT, share));
+                    }
+                    best.intoMemorySegment(ALL, rank + b * BLOCK_BYTES + t * 4L, ORDER);
+                    largest = largest.blend(best, largest.compare(LT, best));
                 }
-                share.intoMemorySegment(ALL, target, ORDER);
             }
+            largest.intoArray(maxima, at + column);
         }
     }
 
@@ -144,5 +140,49 @@ final class ScoreSelection {
             }
         }
         return next;
+    }
+
+    /**
+     * By bisection: floats are in the order of their bits, so 32 counts find any of them, and most often fewer are needed to
+     * find a gap. Counting is all vectors and no branch to guess, unlike a partition.
+     */
+    static float threshold(float[] values, int count, int k) {
+        int low = ordered(Float.NEGATIVE_INFINITY);
+        int high = ordered(Float.POSITIVE_INFINITY);
+        while (low < high) {
+            int middle = (int) (((long) low + high + 1) >> 1);
+            int reach = countAtLeast(values, count, unordered(middle));
+            if (reach == k) {
+                return unordered(middle);
+            }
+            if (reach > k) {
+                low = middle;
+            } else {
+                high = middle - 1;
+            }
+        }
+        return unordered(low);
+    }
+
+    /** Integers in the order of floats, each its own inverse's argument. */
+    private static int ordered(float x) {
+        int bits = Float.floatToRawIntBits(x);
+        return bits ^ ((bits >> 31) & Integer.MAX_VALUE);
+    }
+
+    private static float unordered(int order) {
+        return Float.intBitsToFloat(order ^ ((order >> 31) & Integer.MAX_VALUE));
+    }
+
+    private static int countAtLeast(float[] values, int count, float threshold) {
+        int reach = 0;
+        int i = 0;
+        for (; i + L <= count; i += L) {
+            reach += FloatVector.fromArray(F, values, i).compare(GE, threshold).trueCount();
+        }
+        for (; i < count; i++) {
+            reach += values[i] >= threshold ? 1 : 0;
+        }
+        return reach;
     }
 }

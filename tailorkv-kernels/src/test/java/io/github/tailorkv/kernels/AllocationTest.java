@@ -41,7 +41,7 @@ class AllocationTest {
         int stride = BlockLayout.lowRecordBytes(h);
         int[] channels = new Random(1).ints(16, 0, h).toArray();
         int[] indices = new int[BLOCK * h];
-        float[] maxima = new float[9];
+        float[] maxima = new float[5 * 16];
 
         Map<String, Runnable> calls = new LinkedHashMap<>();
         for (int rows : new int[] {1, 7}) {
@@ -79,9 +79,31 @@ class AllocationTest {
         calls.put("logSumExpStep", () -> kernels.logSumExpStep(a, 0, 1001, state, 0));
         calls.put("scaleScores", () -> kernels.scaleScores(b, 0, 1001, 1, 0));
         calls.put("scaleScores, cap 30", () -> kernels.scaleScores(b, 0, 1001, 1, 30));
-        calls.put("maxShifted", () -> kernels.maxShifted(a, 0, 1001, 1, b, 0));
+        calls.put("rowScores", () -> kernels.rowScores(a, 0, 9, h, b, 0, 4L * h, 3, c, 0));
+        MemorySegment panel = arena.allocate(BlockLayout.panelBytes(8, h));
+        MemorySegment records = arena.allocate((long) BLOCK * BlockLayout.recordBytes(16, h));
+        MemorySegment[] segments = {records, records, records};
+        long[] offsets = {16, 0, 32};
+        float[] values = new float[1001];
+        for (int i = 0; i < values.length; i++) {
+            values[i] = i * 37 % 1001;
+        }
+        for (int bits : new int[] {2, 4, 8}) {
+            calls.put("quantizeIndex, bits " + bits, () -> kernels.quantizeIndex(a, 0, h, bits, panel, 0, 3));
+            for (int rows : new int[] {1, 7}) {
+                calls.put("indexScores of " + rows + ", bits " + bits,
+                        () -> kernels.indexScores(panel, 0, 3, 5, bits, h, channels, 16, b, 0, h * 4L, rows, c, 0));
+            }
+        }
+        for (int bits : new int[] {4, 8, 16}) {
+            calls.put("packRecords, bits " + bits, () -> kernels.packRecords(a, 0, b, 0, h, bits, records, 0));
+            calls.put("loadRecords, bits " + bits, () -> kernels.loadRecords(records, 0, bits, h, c, 0, b, 0));
+            calls.put("unpackRecords, bits " + bits,
+                    () -> kernels.unpackRecords(segments, offsets, 3, bits, h, c, 0, b, 0));
+        }
+        calls.put("threshold", () -> kernels.threshold(values, 1001, 77));
         calls.put("putKey", () -> kernels.putKey(a, 0, h, c, 0, 40));
-        calls.put("rank", () -> kernels.rank(a, 0, 9, 7, b, 0, maxima));
+        calls.put("rank", () -> kernels.rank(a, 0, 9, 7, b, 0, 2, maxima));
         calls.put("max", () -> kernels.max(a, 0, 1001));
         calls.put("indicesAtLeast", () -> kernels.indicesAtLeast(a, 0, 1001, 1, 0, indices, 0));
         calls.put("rotate", () -> kernels.rotate(b, 0, 7, h, a, 0));

@@ -277,12 +277,6 @@ class AttentionKernelsTest {
             assertEquals(end, vector.indicesAtLeast(s, 0, count, 0.3f, 5, actual, start), message("end"));
             assertArrayEquals(expected, actual, message("indices"));
         }
-        MemorySegment expected = gaussian(count);
-        MemorySegment actual = memory.copy(expected);
-        scalar.maxShifted(s, 0, count, 0.25f, expected, 0);
-        vector.maxShifted(s, 0, count, 0.25f, actual, 0);
-        assertSame(expected, actual, "maxShifted");
-
         MemorySegment expectedState = emptyState(1);
         MemorySegment actualState = emptyState(1);
         for (int step = 0; step < 3; step++) {
@@ -292,13 +286,13 @@ class AttentionKernelsTest {
             scalar.scaleScores(s, 0, count, 1.25f, 0);
         }
         for (float softCap : new float[] {0, 1, 50}) {
-            expected = gaussian(count);
+            MemorySegment expected = gaussian(count);
             if (count > 3) {
                 expected.setAtIndex(F32, 1, Float.POSITIVE_INFINITY);
                 expected.setAtIndex(F32, 2, Float.NEGATIVE_INFINITY);
                 expected.setAtIndex(F32, 3, 0);
             }
-            actual = memory.copy(expected);
+            MemorySegment actual = memory.copy(expected);
             scalar.scaleScores(expected, 0, count, 3, softCap);
             vector.scaleScores(actual, 0, count, 3, softCap);
             assertClose(expected, actual, 4, "scores, cap " + softCap);
@@ -314,12 +308,136 @@ class AttentionKernelsTest {
             s.setAtIndex(F32, random.nextInt(BLOCK), 70);
             MemorySegment expected = memory.floats(blocks * BLOCK);
             MemorySegment actual = memory.floats(blocks * BLOCK);
-            float[] expectedMaxima = new float[blocks];
-            float[] actualMaxima = new float[blocks];
-            scalar.rank(s, 0, blocks, rows, expected, 0, expectedMaxima);
-            vector.rank(s, 0, blocks, rows, actual, 0, actualMaxima);
+            int stretch = 1 + random.nextInt(4);
+            float[] expectedMaxima = new float[(blocks + stretch - 1) / stretch * 16];
+            float[] actualMaxima = new float[expectedMaxima.length];
+            scalar.rank(s, 0, blocks, rows, expected, 0, stretch, expectedMaxima);
+            vector.rank(s, 0, blocks, rows, actual, 0, stretch, actualMaxima);
             assertClose(expected, actual, blocks * BLOCK, "rows " + rows);
             assertArrayEquals(expectedMaxima, actualMaxima, 1e-4f, message("maxima"));
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {16, 32, 48, 64, 80, 96, 112, 128, 256})
+    void rowScores(int headSize) {
+        for (int tokens = 0; tokens <= BLOCK; tokens += 1 + random.nextInt(5)) {
+            int rows = ROWS[random.nextInt(ROWS.length)];
+            MemorySegment k = gaussian(tokens * headSize);
+            int stride = headSize + random.nextInt(3);
+            MemorySegment q = gaussian((rows - 1) * stride + headSize);
+            MemorySegment expected = gaussian(rows * BLOCK);
+            MemorySegment actual = memory.copy(expected);
+            scalar.rowScores(k, 0, tokens, headSize, q, 0, stride * 4L, rows, expected, 0);
+            vector.rowScores(k, 0, tokens, headSize, q, 0, stride * 4L, rows, actual, 0);
+            assertClose(expected, actual, headSize, "rows " + rows + ", tokens " + tokens);
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {16, 32, 48, 64, 80, 96, 112, 128, 256})
+    void records(int headSize) {
+        for (int bits : new int[] {4, 8, 16}) {
+            MemorySegment keys = unruly(headSize * BLOCK);
+            MemorySegment values = unruly(headSize * BLOCK);
+            int size = BlockLayout.recordBytes(bits, headSize);
+            MemorySegment rows = noise((long) BLOCK * size);
+            MemorySegment actualRows = noise((long) BLOCK * size);
+            scalar.packRecords(keys, 0, values, 0, headSize, bits, rows, 0);
+            vector.packRecords(keys, 0, values, 0, headSize, bits, actualRows, 0);
+            assertSame(rows, actualRows, "records, bits " + bits);
+
+            MemorySegment expectedKeys = memory.floats(headSize * BLOCK);
+            MemorySegment actualKeys = memory.floats(headSize * BLOCK);
+            MemorySegment expectedValues = memory.floats(headSize * BLOCK);
+            MemorySegment actualValues = memory.floats(headSize * BLOCK);
+            scalar.loadRecords(rows, 0, bits, headSize, expectedKeys, 0, expectedValues, 0);
+            vector.loadRecords(rows, 0, bits, headSize, actualKeys, 0, actualValues, 0);
+            assertClose(expectedKeys, actualKeys, 4, "keys of tiles, bits " + bits);
+            assertClose(expectedValues, actualValues, 4, "values of tiles, bits " + bits);
+
+            MemorySegment one = memory.copy(rows.asSlice(7L * size, size));
+            MemorySegment[] segments = new MemorySegment[BLOCK];
+            long[] offsets = new long[BLOCK];
+            int count = random.nextInt(BLOCK + 1);
+            for (int i = 0; i < count; i++) {
+                boolean alone = random.nextBoolean();
+                segments[i] = alone ? one : rows;
+                offsets[i] = alone ? 0 : (long) random.nextInt(BLOCK) * size;
+            }
+            expectedKeys = memory.floats(headSize * count);
+            actualKeys = memory.floats(headSize * count);
+            expectedValues = memory.floats(headSize * count);
+            actualValues = memory.floats(headSize * count);
+            scalar.unpackRecords(segments, offsets, count, bits, headSize, expectedKeys, 0, expectedValues, 0);
+            vector.unpackRecords(segments, offsets, count, bits, headSize, actualKeys, 0, actualValues, 0);
+            assertClose(expectedKeys, actualKeys, 4, "keys of tokens, bits " + bits);
+            assertClose(expectedValues, actualValues, 4, "values of tokens, bits " + bits);
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {16, 32, 48, 64, 80, 96, 112, 128, 256})
+    void index(int headSize) {
+        for (int bits : new int[] {2, 4, 8}) {
+            MemorySegment panel = noise(BlockLayout.panelBytes(bits, headSize));
+            MemorySegment actualPanel = memory.copy(panel);
+            int blocks = 1 + random.nextInt(BlockLayout.PANEL);
+            for (int block = 0; block < BlockLayout.PANEL; block++) {
+                // What is in blocks that nobody has filled yet must not matter.
+                MemorySegment tile = block < blocks ? unruly(headSize * BLOCK) : gaussian(headSize * BLOCK);
+                scalar.quantizeIndex(tile, 0, headSize, bits, panel, 0, block);
+                vector.quantizeIndex(tile, 0, headSize, bits, actualPanel, 0, block);
+                assertSame(panel, actualPanel, "panel, bits " + bits);
+            }
+            for (int block = 0; block < BlockLayout.PANEL; block++) {
+                scalar.quantizeIndex(gaussian(headSize * BLOCK), 0, headSize, bits, panel, 0, block);
+            }
+            for (int rows : ROWS) {
+                int stride = headSize + random.nextInt(3);
+                MemorySegment q = gaussian((rows - 1) * stride + headSize);
+                int[] channels = random.ints(headSize + 2, 0, headSize).toArray();
+                int from = random.nextInt(blocks);
+                int to = from + random.nextInt(blocks - from + 1);
+                int[] counts = {-1, random.nextInt(headSize + 1)};
+                for (int count : counts) {
+                    int[] list = count < 0 ? null : channels;
+                    MemorySegment expected = gaussian((to - from) * rows * BLOCK);
+                    MemorySegment actual = gaussian((to - from) * rows * BLOCK);
+                    scalar.indexScores(panel, 0, from, to, bits, headSize, list, count, q, 0, stride * 4L, rows,
+                            expected, 0);
+                    vector.indexScores(panel, 0, from, to, bits, headSize, list, count, q, 0, stride * 4L, rows, actual,
+                            0);
+                    assertClose(expected, actual, headSize * 16,
+                            "bits " + bits + ", rows " + rows + ", channels " + count);
+                }
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {1, 2, 15, 16, 17, 64, 100, 1000})
+    void threshold(int count) {
+        for (int trial = 0; trial < 20; trial++) {
+            float[] values = new float[count + 3];
+            boolean coarse = random.nextBoolean();
+            for (int i = 0; i < values.length; i++) {
+                float value = (float) random.nextGaussian();
+                values[i] = coarse ? Math.round(2 * value) : value;
+            }
+            values[random.nextInt(count)] = Float.NEGATIVE_INFINITY;
+            values[random.nextInt(count)] = Float.POSITIVE_INFINITY;
+            values[random.nextInt(count)] = trial % 3 == 0 ? Float.NaN : -0f;
+            int k = 1 + random.nextInt(count);
+            float exact = scalar.threshold(values, count, k);
+            float found = vector.threshold(values, count, k);
+            int reach = 0;
+            for (int i = 0; i < count; i++) {
+                reach += values[i] >= found ? 1 : 0;
+            }
+            if (reach != k) {
+                assertEquals(exact, found, message("threshold, k " + k));
+            }
         }
     }
 

@@ -28,8 +28,8 @@ final class BFloat16Tiles implements SealedBlocks {
     }
 
     @Override
-    public void add() {
-        store.add();
+    public void add(int count) {
+        store.add(count);
     }
 
     @Override

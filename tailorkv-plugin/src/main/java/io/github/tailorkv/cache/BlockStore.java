@@ -5,10 +5,11 @@ import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 
 /**
- * An append-only sequence of equal entries of off-heap memory, one entry per block of 64 tokens of a layer.
+ * An append-only sequence of equal entries of off-heap memory, one entry per block of 64 tokens of a layer or per panel of
+ * sixteen of them.
  *
  * <p>Entries lie in chunks; a chunk is one arena (or one stretch of a file), so that a store that is dropped gives its
- * memory back at once. Chunks grow with the store, from 4 entries to a sixteenth of what is there: at most a sixteenth is
+ * memory back at once. Chunks grow with the store, from a few entries to a sixteenth of what is there: at most a sixteenth is
  * unused, and a store of 2,048 entries (128k tokens) consists of about 80 chunks.
  */
 final class BlockStore implements AutoCloseable {
@@ -17,9 +18,6 @@ final class BlockStore implements AutoCloseable {
     interface Source extends AutoCloseable {
         /** A new zeroed chunk of {@code bytes}, aligned to cache lines. */
         Chunk allocate(long bytes);
-
-        /** Whether chunks count as resident memory. */
-        boolean resident();
 
         @Override
         void close();
@@ -33,12 +31,8 @@ final class BlockStore implements AutoCloseable {
         @Override
         public Chunk allocate(long bytes) {
             Arena arena = Arena.ofShared();
-            return new Chunk(arena.allocate(bytes, 64), arena::close);
-        }
-
-        @Override
-        public boolean resident() {
-            return true;
+            MemorySegment large = LargePages.allocate(bytes, arena);
+            return new Chunk(large == null ? arena.allocate(bytes, 64) : large, arena::close);
         }
 
         @Override
@@ -49,6 +43,7 @@ final class BlockStore implements AutoCloseable {
 
     private static final int FIRST_CHUNK = 4;
 
+    private final int firstChunk;
     private final long entryBytes;
     private final Source source;
     private Chunk[] chunks = new Chunk[0];
@@ -58,7 +53,13 @@ final class BlockStore implements AutoCloseable {
     private int size;
 
     BlockStore(long entryBytes, Source source) {
+        this(entryBytes, FIRST_CHUNK, source);
+    }
+
+    /** @param firstChunk entries to start with */
+    BlockStore(long entryBytes, int firstChunk, Source source) {
         this.entryBytes = entryBytes;
+        this.firstChunk = firstChunk;
         this.source = source;
     }
 
@@ -69,24 +70,32 @@ final class BlockStore implements AutoCloseable {
 
     /** Adds an entry and returns its index. */
     int add() {
-        if (size == segments.length) {
-            grow();
-        }
-        return size++;
+        add(1);
+        return size - 1;
     }
 
-    private void grow() {
-        int entries = Math.max(FIRST_CHUNK, size / 16);
+    /** Adds {@code count} entries; nothing if it throws. */
+    void add(int count) {
+        if (size + count > segments.length) {
+            grow(size + count - segments.length);
+        }
+        size += count;
+    }
+
+    /** Makes room for {@code least} more entries than there is room for. */
+    private void grow(int least) {
+        int room = segments.length;
+        int entries = Math.max(least, Math.max(firstChunk, room / 16));
         Chunk chunk = source.allocate(entries * entryBytes);
         chunks = Arrays.copyOf(chunks, chunks.length + 1);
         chunks[chunks.length - 1] = chunk;
         chunkStart = Arrays.copyOf(chunkStart, chunks.length + 1);
-        chunkStart[chunks.length] = size + entries;
-        segments = Arrays.copyOf(segments, size + entries);
-        offsets = Arrays.copyOf(offsets, size + entries);
+        chunkStart[chunks.length] = room + entries;
+        segments = Arrays.copyOf(segments, room + entries);
+        offsets = Arrays.copyOf(offsets, room + entries);
         for (int i = 0; i < entries; i++) {
-            segments[size + i] = chunk.memory();
-            offsets[size + i] = i * entryBytes;
+            segments[room + i] = chunk.memory();
+            offsets[room + i] = i * entryBytes;
         }
     }
 
@@ -117,11 +126,6 @@ final class BlockStore implements AutoCloseable {
     /** Bytes allocated, used or not. */
     long bytes() {
         return segments.length * entryBytes;
-    }
-
-    /** Whether the bytes are resident memory. */
-    boolean resident() {
-        return source.resident();
     }
 
     @Override

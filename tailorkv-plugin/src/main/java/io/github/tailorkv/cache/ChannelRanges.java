@@ -1,5 +1,8 @@
 package io.github.tailorkv.cache;
 
+import io.github.tailorkv.kernels.BlockLayout;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
 
 /**
@@ -24,8 +27,32 @@ final class ChannelRanges {
         }
     }
 
-    /** Widens the range of a channel. */
-    void include(int head, int channel, float low, float high) {
+    /** Widens the ranges of a head by a progressive key block, whose f16 fields are those of 8-bit codes. */
+    void includeProgressive(int head, MemorySegment block, long at) {
+        int headSize = least[head].length;
+        include(head, block, at + BlockLayout.keyScales(4, headSize), at + BlockLayout.keyZeros(4, headSize), 1,
+                BlockLayout.maxCode(8));
+    }
+
+    /** Widens the ranges of a head by one block of an index panel. */
+    void includePanel(int head, MemorySegment panel, long at, int bits, int block) {
+        int headSize = least[head].length;
+        long field = (long) block * Short.BYTES;
+        include(head, panel, at + BlockLayout.panelScales(bits, headSize) + field,
+                at + BlockLayout.panelZeros(bits, headSize) + field, BlockLayout.PANEL, BlockLayout.maxCode(bits));
+    }
+
+    /** A channel's keys lie between its zero point and {@code steps} scales above it. */
+    private void include(int head, MemorySegment block, long scales, long zeros, int stride, int steps) {
+        for (int c = 0; c < least[head].length; c++) {
+            long field = (long) c * stride * Short.BYTES;
+            float scale = Float.float16ToFloat(block.get(ValueLayout.JAVA_SHORT, scales + field));
+            float zero = Float.float16ToFloat(block.get(ValueLayout.JAVA_SHORT, zeros + field));
+            include(head, c, zero, zero + steps * scale);
+        }
+    }
+
+    private void include(int head, int channel, float low, float high) {
         float a = Math.min(least[head][channel], low);
         float b = Math.max(most[head][channel], high);
         least[head][channel] = a;

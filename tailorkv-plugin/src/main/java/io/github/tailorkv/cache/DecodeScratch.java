@@ -26,6 +26,10 @@ final class DecodeScratch implements AutoCloseable {
     final long state;
     final long acc;
 
+    /** Where the records of the tokens at hand lie, for {@link #readRecords}. */
+    final MemorySegment[] recordSegments = new MemorySegment[BlockLayout.BLOCK];
+    final long[] records = new long[BlockLayout.BLOCK];
+
     private final Arena arena = Arena.ofShared();
 
     DecodeScratch(AttentionKernels kernels, AttentionShape shape) {
@@ -70,6 +74,20 @@ final class DecodeScratch implements AutoCloseable {
         kernels.scores(tiles, keys, headSize, q, qOffset, rowBytes, rows, memory, scores);
         softmax(tokens);
         kernels.accumulate(tiles, values, headSize, memory, scores, rows, tokens, memory, acc);
+    }
+
+    /** Reads {@code count} records of {@code bits} bits into the scratch tiles, keys and values both token by token. */
+    void readRecords(int count, int bits) {
+        kernels.unpackRecords(
+                recordSegments, records, count, bits, shape.headSize(), memory, keys, memory, values);
+    }
+
+    /** Attends the first {@code tokens} rows of the scratch tiles, where keys and values both lie token by token. */
+    void attendRows(int tokens, MemorySegment q, long qOffset) {
+        int headSize = shape.headSize();
+        kernels.rowScores(memory, keys, tokens, headSize, q, qOffset, rowBytes, rows, memory, scores);
+        softmax(tokens);
+        kernels.accumulate(memory, values, headSize, memory, scores, rows, tokens, memory, acc);
     }
 
     /** Turns the scores of one block into weights and rescales what was accumulated before. */

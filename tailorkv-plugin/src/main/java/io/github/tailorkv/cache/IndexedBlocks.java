@@ -10,14 +10,15 @@ import org.jspecify.annotations.Nullable;
 interface IndexedBlocks extends SealedBlocks {
 
     /**
-     * Scores of the 64 tokens of a block from a few channels of the index.
+     * Scores of the tokens of the blocks {@code [from, to)} from a few channels of the index.
      *
      * @param channels the channels to use, ascending; null for all
      * @param rows query rows, {@code headSize} floats each, contiguous
-     * @param scores room for {@code float[rows][64]}
+     * @param scores room for {@code float[to - from][rows][64]}
      */
     void score(
-            int block,
+            int from,
+            int to,
             int head,
             int @Nullable [] channels,
             int channelCount,
@@ -28,12 +29,11 @@ interface IndexedBlocks extends SealedBlocks {
             long scoresOffset);
 
     /**
-     * Reads one token back.
+     * Reads tokens back and attends them.
      *
-     * @param token position of the token in the session
-     * @param column where to put it in the tiles: column of the key tile and row of the value tile
+     * @param tokens positions of tokens in the session; those of {@code [first, first + count)} are meant, at most 64
      */
-    void gather(int token, int head, MemorySegment tiles, long keys, long values, int column);
+    void attendTokens(int[] tokens, int first, int count, int head, MemorySegment q, long qOffset, DecodeScratch work);
 
     /**
      * Adds the values of a block, at the precision of the resident part, under given weights.

@@ -162,14 +162,7 @@ final class LayerCache implements AutoCloseable {
         }
         SealedBlocks target = sealed;
         int count = end - first;
-        for (int i = 0; i < count; i++) {
-            try {
-                target.add();
-            } catch (RuntimeException | Error e) {
-                target.truncate(first);
-                throw e;
-            }
-        }
+        target.add(count);
         int heads = shape.kvHeads();
         workers.run(
                 (piece, slot) -> {

@@ -43,8 +43,13 @@ record LayerContext(
     /** Storage for a layer while a prompt is read: every token attended, precise enough for either kind. */
     SealedBlocks openBlocks() {
         return settings.rows() == Settings.Rows.BF16
-                ? new BFloat16Rows(kernels, shape, settings.indexBits(), settings.tail(), offload())
+                ? indexedRows()
                 : new ProgressiveBlocks(kernels, shape, offload());
+    }
+
+    private IndexedRows indexedRows() {
+        return new IndexedRows(
+                kernels, shape, settings.indexBits(), settings.rows().bits(), settings.tail(), offload());
     }
 
     /** Turns open storage into that of a kind; the argument must not be used any more. */
@@ -52,34 +57,47 @@ record LayerContext(
         return switch (kind) {
             case EXACT -> throw new IllegalArgumentException("sealed blocks cannot become exact");
             case QUANTIZED -> quantize(open, workers);
-            case RETRIEVAL -> retrieve(open);
+            case RETRIEVAL -> retrieve(open, workers);
         };
     }
 
     private SealedBlocks quantize(SealedBlocks open, Workers workers) {
-        if (settings.bits() == 4 && open instanceof ProgressiveBlocks progressive) {
+        return move(open, new PackedBlocks(kernels, shape, settings.bits()), workers);
+    }
+
+    private SealedBlocks retrieve(SealedBlocks open, Workers workers) {
+        if (!(open instanceof ProgressiveBlocks progressive)) {
+            return open;
+        }
+        if (!settings.tail()) {
+            return move(open, indexedRows(), workers);
+        }
+        if (settings.rows() == Settings.Rows.INT4) {
             progressive.dropLow();
-            return progressive;
         }
-        PackedBlocks packed = new PackedBlocks(kernels, shape, settings.bits());
-        for (int block = 0; block < open.size(); block++) {
-            packed.add();
-        }
-        int heads = shape.kvHeads();
+        return progressive;
+    }
+
+    /** Stores all blocks of one store in another and closes the first, or the second where that fails. */
+    private SealedBlocks move(SealedBlocks from, SealedBlocks to, Workers workers) {
         DecodeScratch[] scratch = new DecodeScratch[workers.slots()];
         try {
             for (int slot = 0; slot < scratch.length; slot++) {
                 scratch[slot] = new DecodeScratch(kernels, shape);
             }
+            to.add(from.size());
             workers.run(
                     (head, slot) -> {
                         DecodeScratch work = scratch[slot];
-                        for (int block = 0; block < open.size(); block++) {
-                            open.load(block, head, work.memory, work.keys, work.values);
-                            packed.seal(block, head, work.memory, work.keys, work.values);
+                        for (int block = 0; block < from.size(); block++) {
+                            from.load(block, head, work.memory, work.keys, work.values);
+                            to.seal(block, head, work.memory, work.keys, work.values);
                         }
                     },
-                    heads);
+                    shape.kvHeads());
+        } catch (RuntimeException | Error e) {
+            to.close();
+            throw e;
         } finally {
             for (DecodeScratch work : scratch) {
                 if (work != null) {
@@ -87,19 +105,7 @@ record LayerContext(
                 }
             }
         }
-        open.close();
-        return packed;
-    }
-
-    private SealedBlocks retrieve(SealedBlocks open) {
-        if (open instanceof ProgressiveBlocks progressive) {
-            if (settings.rows() == Settings.Rows.INT4) {
-                progressive.dropLow();
-            }
-            if (settings.offload() == Settings.Offload.DISK && !settings.tail()) {
-                progressive.offloadValues(this::offload);
-            }
-        }
-        return open;
+        from.close();
+        return to;
     }
 }

@@ -35,9 +35,7 @@ public final class MemoryEstimate {
         Workers workers = new Workers(1);
         SealedBlocks blocks = context.openBlocks();
         try {
-            for (int i = 0; i < BLOCKS; i++) {
-                blocks.add();
-            }
+            blocks.add(BLOCKS);
             blocks = context.convert(blocks, kind, workers);
             return new double[] {
                 (double) blocks.residentBytes() / BLOCKS, (double) blocks.offloadedBytes() / BLOCKS};

@@ -106,11 +106,6 @@ final class OffloadFile implements BlockStore.Source {
     }
 
     @Override
-    public boolean resident() {
-        return false;
-    }
-
-    @Override
     public void close() {
         try {
             channel.close();

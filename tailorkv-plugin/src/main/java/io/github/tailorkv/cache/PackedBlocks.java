@@ -33,8 +33,8 @@ final class PackedBlocks implements SealedBlocks {
     }
 
     @Override
-    public void add() {
-        store.add();
+    public void add(int count) {
+        store.add(count);
     }
 
     @Override

@@ -4,24 +4,23 @@ import io.github.tailorkv.kernels.AttentionKernels;
 import io.github.tailorkv.kernels.AttentionShape;
 import io.github.tailorkv.kernels.BlockLayout;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 import java.nio.ByteBuffer;
-import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
  * Sealed blocks in 8 bits, split in two nibbles, so that one store serves every layer before and after its kind is
  * decided and no byte is stored twice.
  *
- * <p>The high nibbles of the keys, channel by channel, are a 4-bit quantization by themselves: they are the channel index
- * of a retrieval layer and the whole of a 4-bit quantized layer. The high nibbles of the values are the coarse values of
- * a quantized layer or of a tail. The low nibbles, one record per token, refine both to 8 bits; they are needed while a
- * prompt is read (prefill attends all tokens in 8 bits) and afterwards only for dominant tokens, so they are what is
- * offloaded, or dropped when the layer turns out to be quantized. See {@link BlockLayout} for the layouts.
+ * <p>The high nibbles of the keys, channel by channel, are a 4-bit quantization by themselves: they are the whole of a
+ * 4-bit quantized layer and the channel index of a retrieval layer with a tail, and the high nibbles of the values are what
+ * such a layer reads of tokens that are not dominant. The low nibbles, one record per token, refine both to 8 bits; they
+ * are needed while a prompt is read (prefill attends all tokens in 8 bits) and afterwards only for dominant tokens, so
+ * they are what is offloaded, or dropped when the layer turns out to be quantized. See {@link BlockLayout} for the
+ * layouts.
  *
  * <pre>
  *   keys    resident    [kvHead][channel][64 nibbles], scale, zero point per channel
- *   values  resident    [kvHead][token][headSize nibbles], scale, zero point per token   (offloaded without a tail)
+ *   values  resident    [kvHead][token][headSize nibbles], scale, zero point per token
  *   low     offloaded   [kvHead][token]{key nibbles, value nibbles}
  * </pre>
  */
@@ -35,7 +34,7 @@ final class ProgressiveBlocks implements IndexedBlocks {
     private final int recordBytes;
     private final int recordValue;
     private final BlockStore keys;
-    private BlockStore values;
+    private final BlockStore values;
     private @Nullable BlockStore low;
     private final MemorySegment discarded;
     private final MemorySegment middle;
@@ -64,14 +63,14 @@ final class ProgressiveBlocks implements IndexedBlocks {
     }
 
     @Override
-    public void add() {
+    public void add(int count) {
         int size = keys.size();
         try {
             if (low != null) {
-                low.add();
+                low.add(count);
             }
-            values.add();
-            keys.add();
+            values.add(count);
+            keys.add(count);
         } catch (RuntimeException | Error e) {
             truncate(size);
             throw e;
@@ -116,18 +115,7 @@ final class ProgressiveBlocks implements IndexedBlocks {
                     record + recordValue,
                     recordBytes);
         }
-        includeRanges(keyBlock, keysAt(block, head), head);
-    }
-
-    /** The f16 fields of a block give the range of every channel: from the zero point up to 255 scales above it. */
-    private void includeRanges(MemorySegment block, long at, int head) {
-        long scales = at + BlockLayout.keyScales(4, headSize);
-        long zeros = at + BlockLayout.keyZeros(4, headSize);
-        for (int c = 0; c < headSize; c++) {
-            float scale = Float.float16ToFloat(block.get(ValueLayout.JAVA_SHORT, scales + 2L * c));
-            float zero = Float.float16ToFloat(block.get(ValueLayout.JAVA_SHORT, zeros + 2L * c));
-            ranges.include(head, c, zero, zero + 255 * scale);
-        }
+        ranges.includeProgressive(head, keyBlock, keysAt(block, head));
     }
 
     @Override
@@ -158,7 +146,7 @@ final class ProgressiveBlocks implements IndexedBlocks {
     public void attend(int head, int from, int to, MemorySegment q, long qOffset, DecodeScratch work) {
         for (int block = from; block < to; block++) {
             if (low == null) {
-                score(block, head, null, 0, q, qOffset, work.rows, work.memory, work.scores);
+                score(block, block + 1, head, null, 0, q, qOffset, work.rows, work.memory, work.scores);
                 work.softmax(BlockLayout.BLOCK);
                 accumulateCoarse(block, head, work.memory, work.scores, work);
             } else {
@@ -170,7 +158,8 @@ final class ProgressiveBlocks implements IndexedBlocks {
 
     @Override
     public void score(
-            int block,
+            int from,
+            int to,
             int head,
             int @Nullable [] channels,
             int channelCount,
@@ -179,20 +168,23 @@ final class ProgressiveBlocks implements IndexedBlocks {
             int rows,
             MemorySegment scores,
             long scoresOffset) {
-        kernels.packedScores(
-                keys.segment(block),
-                keysAt(block, head),
-                4,
-                true,
-                headSize,
-                channels,
-                channelCount,
-                q,
-                qOffset,
-                (long) headSize * Float.BYTES,
-                rows,
-                scores,
-                scoresOffset);
+        long blockBytes = (long) rows * BlockLayout.BLOCK * Float.BYTES;
+        for (int block = from; block < to; block++) {
+            kernels.packedScores(
+                    keys.segment(block),
+                    keysAt(block, head),
+                    4,
+                    true,
+                    headSize,
+                    channels,
+                    channelCount,
+                    q,
+                    qOffset,
+                    (long) headSize * Float.BYTES,
+                    rows,
+                    scores,
+                    scoresOffset + (block - from) * blockBytes);
+        }
     }
 
     @Override
@@ -212,14 +204,23 @@ final class ProgressiveBlocks implements IndexedBlocks {
     }
 
     @Override
-    public void gather(int token, int head, MemorySegment tiles, long keyTile, long valueTile, int column) {
+    public void attendTokens(
+            int[] tokens, int first, int count, int head, MemorySegment q, long qOffset, DecodeScratch work) {
+        for (int i = 0; i < count; i++) {
+            gather(tokens[first + i], head, work, i);
+        }
+        work.attendTiles(work.memory, work.keys, work.values, count, q, qOffset);
+    }
+
+    private void gather(int token, int head, DecodeScratch work, int column) {
         int block = token / BlockLayout.BLOCK;
         int inBlock = token % BlockLayout.BLOCK;
         BlockStore refinement = low;
         MemorySegment records = refinement == null ? middle : refinement.segment(block);
         long record = refinement == null ? 0 : recordsAt(refinement, block, head) + (long) inBlock * recordBytes;
         kernels.gatherKey(
-                keys.segment(block), keysAt(block, head), inBlock, records, record, headSize, tiles, keyTile, column);
+                keys.segment(block), keysAt(block, head), inBlock, records, record, headSize, work.memory, work.keys,
+                column);
         kernels.gatherValue(
                 values.segment(block),
                 valuesAt(block, head),
@@ -227,8 +228,8 @@ final class ProgressiveBlocks implements IndexedBlocks {
                 records,
                 record + recordValue,
                 headSize,
-                tiles,
-                valueTile,
+                work.memory,
+                work.values,
                 column);
     }
 
@@ -250,27 +251,6 @@ final class ProgressiveBlocks implements IndexedBlocks {
         }
     }
 
-    /** Moves the high nibbles of the values to the offload tier, for layers that read values of dominant tokens only. */
-    void offloadValues(Supplier<BlockStore.Source> offload) {
-        BlockStore target = new BlockStore((long) kvHeads * valueBytes, offload.get());
-        try {
-            for (int block = 0; block < values.size(); block++) {
-                int entry = target.add();
-                MemorySegment.copy(
-                        values.segment(block),
-                        values.offset(block),
-                        target.segment(entry),
-                        target.offset(entry),
-                        (long) kvHeads * valueBytes);
-            }
-        } catch (RuntimeException | Error e) {
-            target.close();
-            throw e;
-        }
-        values.close();
-        values = target;
-    }
-
     @Override
     public void truncate(int blocks) {
         keys.truncate(blocks);
@@ -282,12 +262,12 @@ final class ProgressiveBlocks implements IndexedBlocks {
 
     @Override
     public long residentBytes() {
-        return keys.bytes() + (values.resident() ? values.bytes() : 0);
+        return keys.bytes() + values.bytes();
     }
 
     @Override
     public long offloadedBytes() {
-        return (values.resident() ? 0 : values.bytes()) + (low == null ? 0 : low.bytes());
+        return low == null ? 0 : low.bytes();
     }
 
     @Override

@@ -20,7 +20,8 @@ import org.jspecify.annotations.Nullable;
  * takes the softmax of each head's own approximate scores and ranks a token by its largest share in any head. With a
  * tail, tokens that are not dominant take part with the 4 bits of the index and its coarse values.
  *
- * <p>Two rounds of pieces: scoring (KV head and stretch of blocks), then selecting and attending (KV head).
+ * <p>A piece of work is a KV head. Where there are fewer of them than keep all threads busy, two rounds of pieces: scoring
+ * (KV head and stretch of blocks), then selecting and attending (KV head).
  */
 final class RetrievalPass implements AutoCloseable {
 
@@ -30,7 +31,7 @@ final class RetrievalPass implements AutoCloseable {
     private final DecodeScratch[] scratch;
     private final TopTokens[] tops;
     private final int[][] chosen;
-    private final float[][] blockMaxima;
+    private final float[][] maxima;
     private final int[][] channels;
     private final int[] channelCount;
     private final float[][] weights;
@@ -54,7 +55,8 @@ final class RetrievalPass implements AutoCloseable {
     private int sealed;
     private int length;
     private int stretches;
-    private final Workers.Job scoreJob = this::score;
+    private final Workers.Job wholeJob = this::scoreAndAttend;
+    private final Workers.Job scoreJob = this::scoreStretch;
     private final Workers.Job attendJob = this::attend;
 
     RetrievalPass(AttentionKernels kernels, AttentionShape shape, Settings settings, DecodeScratch[] scratch) {
@@ -70,7 +72,7 @@ final class RetrievalPass implements AutoCloseable {
         blockScoreBytes = (long) scoreRows * BlockLayout.BLOCK * Float.BYTES;
         tops = new TopTokens[scratch.length];
         chosen = new int[scratch.length][settings.budget() + settings.sinks()];
-        blockMaxima = new float[scratch.length][0];
+        maxima = new float[scratch.length][0];
         for (int slot = 0; slot < tops.length; slot++) {
             tops[slot] = new TopTokens(kernels);
         }
@@ -89,17 +91,22 @@ final class RetrievalPass implements AutoCloseable {
         sealed = layer.sealedBlocks();
         length = layer.length() + 1;
         int heads = shape.kvHeads();
-        scores = scoreBuffer.atLeast((long) heads * sealed * blockScoreBytes);
-        ranks = rankBuffer.atLeast((long) heads * sealed * BlockLayout.BLOCK * Float.BYTES);
+        stretches = DecodePass.stretches(sealed, heads, workers.slots());
+        int places = stretches == 1 ? workers.slots() : heads;
+        scores = scoreBuffer.atLeast((long) places * sealed * blockScoreBytes);
+        ranks = rankBuffer.atLeast((long) places * sealed * BlockLayout.BLOCK * Float.BYTES);
         // Scaling the queries once saves a pass over all scores.
         MemorySegment.copy(q, 0, scaled, 0, heads * groupBytes);
         kernels.scaleScores(scaled, 0, shape.heads() * headSize, shape.scale(), 0);
-        for (int head = 0; head < heads; head++) {
-            chooseChannels((IndexedBlocks) layer.sealed(), head);
+        if (stretches == 1) {
+            workers.run(wholeJob, heads);
+        } else {
+            for (int head = 0; head < heads; head++) {
+                chooseChannels((IndexedBlocks) layer.sealed(), head, 0);
+            }
+            workers.run(scoreJob, heads * stretches);
+            workers.run(attendJob, heads);
         }
-        stretches = DecodePass.stretches(sealed, heads, workers.slots());
-        workers.run(scoreJob, heads * stretches);
-        workers.run(attendJob, heads);
         this.layer = null;
     }
 
@@ -110,7 +117,7 @@ final class RetrievalPass implements AutoCloseable {
      * is the largest magnitude of the keys; a channel with a large mean and a small range shifts all scores alike and
      * ranks nothing, so the range is used instead where the published method is not asked for.
      */
-    private void chooseChannels(IndexedBlocks blocks, int head) {
+    private void chooseChannels(IndexedBlocks blocks, int head, int slot) {
         if (settings.tail()) {
             return;
         }
@@ -132,7 +139,7 @@ final class RetrievalPass implements AutoCloseable {
             }
             weight[c] = largest * extent[c];
         }
-        channelCount[head] = tops[0].selectChannels(weight, headSize, settings.channels(), channels[head]);
+        channelCount[head] = tops[slot].selectChannels(weight, headSize, settings.channels(), channels[head]);
     }
 
     private void average(int head) {
@@ -147,84 +154,89 @@ final class RetrievalPass implements AutoCloseable {
 
     // ---- approximate scores ----------------------------------------------------------------------------------------
 
-    private long scoresAt(int head, int block) {
-        return ((long) head * sealed + block) * blockScoreBytes;
+    /**
+     * Where scores lie: each head has a place of its own while several threads score it; otherwise each thread has one, which
+     * stays in its cache from head to head.
+     */
+    private long scoresAt(int place, int block) {
+        return ((long) place * sealed + block) * blockScoreBytes;
     }
 
-    private long ranksAt(int head) {
-        return (long) head * sealed * BlockLayout.BLOCK * Float.BYTES;
+    private long ranksAt(int place) {
+        return (long) place * sealed * BlockLayout.BLOCK * Float.BYTES;
     }
 
-    private void score(int piece, int slot) {
-        IndexedBlocks blocks = (IndexedBlocks) Objects.requireNonNull(layer).sealed();
+    private void scoreStretch(int piece, int slot) {
         int head = piece / stretches;
         int stretch = piece % stretches;
-        int from = (int) ((long) sealed * stretch / stretches);
-        int to = (int) ((long) sealed * (stretch + 1) / stretches);
+        score(
+                head,
+                head,
+                (int) ((long) sealed * stretch / stretches),
+                (int) ((long) sealed * (stretch + 1) / stretches));
+    }
+
+    private void score(int head, int place, int from, int to) {
+        IndexedBlocks blocks = (IndexedBlocks) Objects.requireNonNull(layer).sealed();
         boolean one = scoreRows < group;
         long queryAt = one ? head * rowBytes : head * groupBytes;
         int @Nullable [] some = settings.tail() ? null : channels[head];
-        for (int block = from; block < to; block++) {
-            blocks.score(
-                    block, head, some, channelCount[head], one ? averaged : scaled, queryAt, scoreRows, scores,
-                    scoresAt(head, block));
-        }
+        blocks.score(
+                from, to, head, some, channelCount[head], one ? averaged : scaled, queryAt, scoreRows, scores,
+                scoresAt(place, from));
         if (shape.softCap() > 0) {
             int count = (to - from) * scoreRows * BlockLayout.BLOCK;
-            kernels.scaleScores(scores, scoresAt(head, from), count, 1, shape.softCap());
+            kernels.scaleScores(scores, scoresAt(place, from), count, 1, shape.softCap());
         }
     }
 
-    /** One rank a token from the scores of the head group. */
-    private void rank(int head, float[] maxima) {
-        long target = ranksAt(head);
-        if (scoreRows > 1) {
-            kernels.rank(scores, scoresAt(head, 0), sealed, scoreRows, ranks, target, maxima);
-            return;
-        }
-        MemorySegment.copy(scores, scoresAt(head, 0), ranks, target, (long) sealed * BlockLayout.BLOCK * Float.BYTES);
-        for (int block = 0; block < sealed; block++) {
-            maxima[block] = kernels.max(ranks, target + 4L * block * BlockLayout.BLOCK, BlockLayout.BLOCK);
-        }
-    }
-
-    private long rowAt(int head, int block, int row) {
-        return scoresAt(head, block) + 4L * row * BlockLayout.BLOCK;
+    private long rowAt(int place, int block, int row) {
+        return scoresAt(place, block) + 4L * row * BlockLayout.BLOCK;
     }
 
     // ---- exact attention over what was chosen ----------------------------------------------------------------------
 
-    private float[] maximaOf(int slot) {
-        if (blockMaxima[slot].length < sealed) {
-            blockMaxima[slot] = new float[sealed + sealed / 4];
+    private float[] maximaOf(int slot, int count) {
+        if (maxima[slot].length < count) {
+            maxima[slot] = new float[count + count / 4];
         }
-        return blockMaxima[slot];
+        return maxima[slot];
+    }
+
+    private void scoreAndAttend(int head, int slot) {
+        chooseChannels((IndexedBlocks) Objects.requireNonNull(layer).sealed(), head, slot);
+        score(head, slot, 0, sealed);
+        attend(head, slot, slot);
     }
 
     private void attend(int head, int slot) {
+        attend(head, slot, head);
+    }
+
+    private void attend(int head, int slot, int place) {
         LayerCache cache = Objects.requireNonNull(layer);
         IndexedBlocks blocks = (IndexedBlocks) cache.sealed();
         DecodeScratch work = scratch[slot];
-        float[] maxima = maximaOf(slot);
-        rank(head, maxima);
         int sinks = Math.min(settings.sinks(), sealed * BlockLayout.BLOCK);
+        int wanted = settings.budget() + sinks;
+        int perStretch = TopTokens.blocksPerStretch(sealed, wanted);
+        int stretchCount = TopTokens.stretches(sealed, perStretch);
+        float[] largest = maximaOf(slot, stretchCount);
+        kernels.rank(scores, scoresAt(place, 0), sealed, scoreRows, ranks, ranksAt(place), perStretch, largest);
         for (int i = 0; i < sinks; i++) {
-            ranks.set(ValueLayout.JAVA_FLOAT, ranksAt(head) + 4L * i, Float.POSITIVE_INFINITY);
-            maxima[0] = Float.POSITIVE_INFINITY;
+            ranks.set(ValueLayout.JAVA_FLOAT, ranksAt(place) + 4L * i, Float.POSITIVE_INFINITY);
+            largest[i % 16] = Float.POSITIVE_INFINITY;
         }
         int[] tokens = chosen[slot];
-        int count = tops[slot].select(ranks, ranksAt(head), sealed, maxima, settings.budget() + sinks, tokens);
+        int count = tops[slot].select(ranks, ranksAt(place), sealed, largest, stretchCount, wanted, tokens);
         long query = head * groupBytes;
         work.reset();
         if (settings.tail()) {
-            attendTail(blocks, head, tokens, count, work);
+            attendTail(blocks, head, place, tokens, count, work);
         }
         for (int first = 0; first < count; first += BlockLayout.BLOCK) {
             int held = Math.min(BlockLayout.BLOCK, count - first);
-            for (int i = 0; i < held; i++) {
-                blocks.gather(tokens[first + i], head, work.memory, work.keys, work.values, i);
-            }
-            work.attendTiles(work.memory, work.keys, work.values, held, q, query);
+            blocks.attendTokens(tokens, first, held, head, q, query, work);
         }
         for (int block = sealed; block * BlockLayout.BLOCK < length; block++) {
             work.attendTiles(
@@ -239,16 +251,16 @@ final class RetrievalPass implements AutoCloseable {
     }
 
     /** Everything that was not chosen, from the scores that are there already and the coarse values. */
-    private void attendTail(IndexedBlocks blocks, int head, int[] tokens, int count, DecodeScratch work) {
+    private void attendTail(IndexedBlocks blocks, int head, int place, int[] tokens, int count, DecodeScratch work) {
         for (int i = 0; i < count; i++) {
             int block = tokens[i] / BlockLayout.BLOCK;
             for (int row = 0; row < group; row++) {
-                long at = rowAt(head, block, row) + 4L * (tokens[i] % BlockLayout.BLOCK);
+                long at = rowAt(place, block, row) + 4L * (tokens[i] % BlockLayout.BLOCK);
                 scores.set(ValueLayout.JAVA_FLOAT, at, Float.NEGATIVE_INFINITY);
             }
         }
         for (int block = 0; block < sealed; block++) {
-            long at = scoresAt(head, block);
+            long at = scoresAt(place, block);
             // Scaled and capped already.
             kernels.softmaxStep(
                     scores,

@@ -11,8 +11,8 @@ interface SealedBlocks extends AutoCloseable {
     /** Blocks held. */
     int size();
 
-    /** Makes room for one more block, to be filled by {@link #seal} for every head. Adds nothing if it throws. */
-    void add();
+    /** Makes room for {@code count} more blocks, to be filled by {@link #seal} for every head; none if it throws. */
+    void add(int count);
 
     /** Stores the F32 tiles of one head as the head's part of a block. */
     void seal(int block, int head, MemorySegment tiles, long keys, long values);

@@ -23,7 +23,7 @@ import org.jspecify.annotations.Nullable;
  * @param recent newest tokens that stay exact in retrieval layers
  * @param residual newest tokens that stay exact in quantized layers
  * @param channels critical channels that the approximate scores of retrieval layers use
- * @param indexBits precision of the resident channel index: 2 (on a GPU only), 4 or 8
+ * @param indexBits precision of the resident channel index: 2, 4 or 8
  * @param rows precision of offloaded keys and values
  * @param selection how the scores of a head group become one ranking of tokens
  * @param tail whether tokens that are not dominant take part with the index's precision
@@ -71,11 +71,22 @@ public record Settings(
     /** Precision of offloaded keys and values. */
     public enum Rows {
         /** 16-bit brain floats. */
-        BF16,
-        /** 8 bits; the upper half of the key codes is the resident index. */
-        INT8,
-        /** 4 bits: the resident index is all there is of the keys. */
-        INT4
+        BF16(16),
+        /** Codes of 8 bits. */
+        INT8(8),
+        /** Codes of 4 bits. */
+        INT4(4);
+
+        private final int bits;
+
+        Rows(int bits) {
+            this.bits = bits;
+        }
+
+        /** Bits of a number. */
+        public int bits() {
+            return bits;
+        }
     }
 
     /** How the scores of the query heads that share a KV head become one ranking. */
@@ -122,7 +133,7 @@ public record Settings(
         all.put("tailorkv.recent", "a whole number from 1 to 65536");
         all.put("tailorkv.residual", "a whole number from 1 to 65536");
         all.put("tailorkv.channels", "a whole number from 1 to 1024");
-        all.put("tailorkv.index", "4 or 8; 2 with tailorkv.backend=cuda");
+        all.put("tailorkv.index", "2, 4 or 8");
         all.put("tailorkv.rows", "bf16, int8 or int4");
         all.put("tailorkv.selection", "per-head or averaged");
         all.put("tailorkv.tail", "true or false");
@@ -219,9 +230,10 @@ public record Settings(
                     whole("tailorkv.idle.sessions", 32, 0, 1_000_000),
                     bytes("tailorkv.idle.memory", quarterOfMemory()),
                     path("tailorkv.report"));
-            if (settings.indexBits() == 8 && settings.rows() != Rows.BF16) {
-                throw new SettingsException("tailorkv.index=8 needs tailorkv.rows=bf16: with rows of "
-                        + settings.rows().name().toLowerCase(Locale.ROOT) + " the index is their upper 4 bits");
+            if (settings.tail() && settings.indexBits() != 4 && settings.rows() != Rows.BF16) {
+                throw new SettingsException("tailorkv.tail=true with tailorkv.rows="
+                        + settings.rows().name().toLowerCase(Locale.ROOT)
+                        + " needs tailorkv.index=4: the index is then the upper 4 bits of the keys");
             }
             return settings;
         }
@@ -309,13 +321,8 @@ public record Settings(
             return Integer.parseInt(oneOf("tailorkv.bits", otherwise, "1", "2", "4", "8"));
         }
 
-        /** The kernels of the CPU have no index of 2 bits. */
         private int index(String otherwise) {
-            String bits = oneOf("tailorkv.index", otherwise, "2", "4", "8");
-            if (bits.equals("2") && !text("tailorkv.backend", "auto").equals("cuda")) {
-                throw bad("tailorkv.index");
-            }
-            return Integer.parseInt(bits);
+            return Integer.parseInt(oneOf("tailorkv.index", otherwise, "2", "4", "8"));
         }
 
         private Optional<Path> path(String name) {

@@ -131,23 +131,16 @@ final class SessionDriver implements AutoCloseable {
             MemorySegment lowValues = arena.allocate(low.byteSize(), 64);
             for (int head = 0; head < shape.kvHeads(); head++) {
                 naive.copyOut(block, head, tile, work.keys, work.values);
-                if (bits == 4 || prefilled) {
+                if (prefilled) {
                     kernels.splitKeys(tile, work.keys, headSize, high, 0, low, 0, record);
                     kernels.splitValues(tile, work.values, headSize, highValues, 0, lowValues, 0, record);
+                    kernels.joinKeys(high, 0, low, 0, record, headSize, tile, work.keys);
+                    kernels.joinValues(highValues, 0, lowValues, 0, record, headSize, tile, work.values);
                 }
-                if (bits == 4) {
-                    kernels.unpackKeys(high, 0, 4, true, headSize, tile, work.keys);
-                    kernels.unpackValues(highValues, 0, 4, true, headSize, tile, work.values);
-                } else {
-                    if (prefilled) {
-                        kernels.joinKeys(high, 0, low, 0, record, headSize, tile, work.keys);
-                        kernels.joinValues(highValues, 0, lowValues, 0, record, headSize, tile, work.values);
-                    }
-                    kernels.quantizeKeys(tile, work.keys, headSize, bits, high, 0);
-                    kernels.quantizeValues(tile, work.values, headSize, bits, highValues, 0);
-                    kernels.unpackKeys(high, 0, bits, false, headSize, tile, work.keys);
-                    kernels.unpackValues(highValues, 0, bits, false, headSize, tile, work.values);
-                }
+                kernels.quantizeKeys(tile, work.keys, headSize, bits, high, 0);
+                kernels.quantizeValues(tile, work.values, headSize, bits, highValues, 0);
+                kernels.unpackKeys(high, 0, bits, false, headSize, tile, work.keys);
+                kernels.unpackValues(highValues, 0, bits, false, headSize, tile, work.values);
                 naive.copyIn(block, head, tile, work.keys, work.values);
             }
         }

@@ -22,9 +22,9 @@ class SettingsTest {
         return Settings.from(properties);
     }
 
-    private static String complaint(String name, String value) {
+    private static String complaint(String... pairs) {
         String message = String.valueOf(
-                assertThrows(SettingsException.class, () -> settings(name, value)).getMessage());
+                assertThrows(SettingsException.class, () -> settings(pairs)).getMessage());
         assertEquals(1, message.lines().count(), message);
         return message;
     }
@@ -72,9 +72,10 @@ class SettingsTest {
     }
 
     @Test
-    void anIndexOfEightBitsNeedsRowsBesideIt() {
-        assertTrue(complaint("tailorkv.index", "8").contains("tailorkv.rows=bf16"));
-        assertEquals(8, settings("tailorkv.index", "8", "tailorkv.rows", "bf16").indexBits());
+    void aTailOfCodesIsTheIndexOfFourBits() {
+        assertEquals(8, settings("tailorkv.index", "8").indexBits());
+        assertTrue(complaint("tailorkv.index", "2", "tailorkv.tail", "true").contains("needs tailorkv.index=4"));
+        assertEquals(2, settings("tailorkv.index", "2", "tailorkv.tail", "true", "tailorkv.rows", "bf16").indexBits());
     }
 
     @Test

@@ -1,0 +1,242 @@
+package io.github.tailorkv.kernels;
+
+import static io.github.tailorkv.kernels.BlockLayout.BLOCK;
+import static io.github.tailorkv.kernels.BlockLayout.HALF;
+import static io.github.tailorkv.kernels.BlockLayout.PANEL;
+import static io.github.tailorkv.kernels.BlockLayout.UNIT;
+import static io.github.tailorkv.kernels.BlockLayout.rowBytes;
+import static io.github.tailorkv.kernels.Lanes.B;
+import static io.github.tailorkv.kernels.Lanes.F;
+import static io.github.tailorkv.kernels.Lanes.I;
+import static io.github.tailorkv.kernels.Lanes.L;
+import static io.github.tailorkv.kernels.Lanes.ORDER;
+import static io.github.tailorkv.kernels.NativeMemory.ALL;
+import static java.lang.foreign.ValueLayout.JAVA_BYTE;
+import static jdk.incubator.vector.VectorOperators.I2F;
+import static jdk.incubator.vector.VectorOperators.LSHR;
+import static jdk.incubator.vector.VectorOperators.ZERO_EXTEND_B2I;
+
+import java.util.Arrays;
+
+import jdk.incubator.vector.ByteVector;
+import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.IntVector;
+
+/**
+ * Approximate scores from a few channels of an index panel, all its blocks in one call.
+ *
+ * <p>The arithmetic is that of {@link PackedProduct}: queries are multiplied by the scales first, the inner loop sees bare
+ * codes, and the zero points make one number a block and query. What differs is the reach. A single block has so little
+ * work with 16 channels that preparing it took longer than doing it; the parameters of a channel lie side by side for all
+ * blocks of a panel, so here a vector prepares sixteen blocks at once, and the codes of a channel are read in runs that
+ * the hardware fetches ahead of their use.
+ *
+ * <p>Queries go through in fours, a last one or two or three of them with zeros beside them: the codes are widened and
+ * converted once for all.
+ */
+final class IndexProduct {
+
+    private static final int ROWS = 4;
+    /** Bytes of a cache line. */
+    private static final int LINE = 64;
+
+    private IndexProduct() {}
+
+    /** Memory of one thread. */
+    private static final class Scratch {
+        private static final ThreadLocal<Scratch> OF_THREAD = ThreadLocal.withInitial(Scratch::new);
+
+        /** Queries times scales, {@code [depth][ROWS][PANEL]}. */
+        private float[] a = new float[64 * ROWS * PANEL];
+        private final float[] bias = new float[ROWS * PANEL];
+        private final float[] scales = new float[PANEL];
+        private final float[] zeros = new float[PANEL];
+        /** Keeps the compiler from dropping loads whose values nobody needs. */
+        @SuppressWarnings("unused")
+        private int touched;
+
+        private static Scratch of(int depth) {
+            Scratch scratch = OF_THREAD.get();
+            if (scratch.a.length < depth * ROWS * PANEL) {
+                scratch.a = new float[depth * ROWS * PANEL];
+            }
+            return scratch;
+        }
+    }
+
+    /**
+     * Scores of the blocks {@code [from, to)} of a panel.
+     *
+     * @param taken channels that take part, the first {@code depth} entries
+     * @param s scores of block {@code from}, {@code float[to - from][rows][64]}
+     */
+    static void scores(
+            long panel, int from, int to, int bits, int headSize, int[] taken, int depth,
+            long q, long qStride, int rows, long s) {
+        Scratch scratch = Scratch.of(depth);
+        long scales = panel + BlockLayout.panelScales(bits, headSize);
+        long zeros = panel + BlockLayout.panelZeros(bits, headSize);
+        int rowBytes = rowBytes(bits, BLOCK);
+        scratch.touched = touch(panel + (long) from * rowBytes, (to - from) * rowBytes, taken, depth, rowBytes * PANEL);
+        for (int r = 0; r < rows; r += ROWS) {
+            int count = Math.min(ROWS, rows - r);
+            fold(scratch, scales, zeros, taken, depth, q + r * qStride, qStride, count);
+            for (int block = from; block < to; block++) {
+                long target = s + ((long) (block - from) * rows + r) * BLOCK * Float.BYTES;
+                long codes = panel + (long) block * rowBytes;
+                if (count == 1) {
+                    for (int column = 0; column < BLOCK; column += L) {
+                        oneRow(scratch, block, taken, depth, codes, rowBytes * PANEL, bits, column, target);
+                    }
+                } else if (bits == 4) {
+                    for (int stripe = 0; stripe < rowBytes; stripe += L) {
+                        nibbles(scratch, block, taken, depth, codes + stripe, rowBytes * PANEL, count,
+                                target + (stripe / UNIT * 2L * UNIT + stripe % UNIT) * Float.BYTES);
+                    }
+                } else {
+                    for (int column = 0; column < BLOCK; column += L) {
+                        codes(scratch, block, taken, depth, codes, rowBytes * PANEL, bits, column, count, target);
+                    }
+                }
+            }
+        }
+    }
+
+    /**
+     * Asks for the codes before the first is used. The channels are too many for the hardware to see that each is read from
+     * one end to the other, and its misses would pass two or three at a time.
+     */
+    private static int touch(long codes, int bytes, int[] taken, int depth, int stride) {
+        int sum = 0;
+        for (int i = 0; i < depth; i++) {
+            long channel = codes + (long) taken[i] * stride;
+            for (int at = 0; at < bytes; at += LINE) {
+                sum += ALL.get(JAVA_BYTE, channel + at);
+            }
+        }
+        return sum;
+    }
+
+    /** Products of all queries and scales, and the sums of queries times zero points, for every block of the panel. */
+    private static void fold(
+            Scratch scratch, long scales, long zeros, int[] taken, int depth, long q, long qStride, int rows) {
+        float[] a = scratch.a;
+        float[] bias = scratch.bias;
+        Arrays.fill(bias, 0);
+        if (rows > 1 && rows < ROWS) {
+            Arrays.fill(a, 0, depth * ROWS * PANEL, 0);
+        }
+        for (int i = 0; i < depth; i++) {
+            long at = (long) taken[i] * PANEL * HALF;
+            Lanes.halves(scales + at, PANEL, scratch.scales, 0);
+            Lanes.halves(zeros + at, PANEL, scratch.zeros, 0);
+            for (int r = 0; r < rows; r++) {
+                FloatVector x = FloatVector.broadcast(F, Lanes.scalar(q + r * qStride + taken[i] * 4L));
+                for (int b = 0; b < PANEL; b += L) {
+                    x.mul(FloatVector.fromArray(F, scratch.scales, b)).intoArray(a, (i * ROWS + r) * PANEL + b);
+                    x.fma(FloatVector.fromArray(F, scratch.zeros, b), FloatVector.fromArray(F, bias, r * PANEL + b))
+                            .intoArray(bias, r * PANEL + b);
+                }
+            }
+        }
+    }
+
+    /** Four rows of scores of L tokens, and of the L tokens whose codes are the high nibbles of the same bytes. */
+    private static void nibbles(
+            Scratch scratch, int block, int[] taken, int depth, long stripe, int stride, int rows, long s) {
+        float[] a = scratch.a;
+        float[] bias = scratch.bias;
+        FloatVector low0 = FloatVector.broadcast(F, bias[block]);
+        FloatVector low1 = FloatVector.broadcast(F, bias[PANEL + block]);
+        FloatVector low2 = FloatVector.broadcast(F, bias[2 * PANEL + block]);
+        FloatVector low3 = FloatVector.broadcast(F, bias[3 * PANEL + block]);
+        FloatVector high0 = low0;
+        FloatVector high1 = low1;
+        FloatVector high2 = low2;
+        FloatVector high3 = low3;
+        for (int i = 0; i < depth; i++) {
+            IntVector bytes = (IntVector) ByteVector.fromMemorySegment(B, ALL, stripe + (long) taken[i] * stride, ORDER)
+                    .convertShape(ZERO_EXTEND_B2I, I, 0);
+            FloatVector low = (FloatVector) bytes.and(15).convert(I2F, 0);
+            FloatVector high = (FloatVector) bytes.lanewise(LSHR, 4).convert(I2F, 0);
+            int at = i * ROWS * PANEL + block;
+            FloatVector x = FloatVector.broadcast(F, a[at]);
+            low0 = low.fma(x, low0);
+            high0 = high.fma(x, high0);
+            x = FloatVector.broadcast(F, a[at + PANEL]);
+            low1 = low.fma(x, low1);
+            high1 = high.fma(x, high1);
+            x = FloatVector.broadcast(F, a[at + 2 * PANEL]);
+            low2 = low.fma(x, low2);
+            high2 = high.fma(x, high2);
+            x = FloatVector.broadcast(F, a[at + 3 * PANEL]);
+            low3 = low.fma(x, low3);
+            high3 = high.fma(x, high3);
+        }
+        long row = BLOCK * (long) Float.BYTES;
+        long next = UNIT * (long) Float.BYTES;
+        low0.intoMemorySegment(ALL, s, ORDER);
+        high0.intoMemorySegment(ALL, s + next, ORDER);
+        low1.intoMemorySegment(ALL, s + row, ORDER);
+        high1.intoMemorySegment(ALL, s + row + next, ORDER);
+        if (rows > 2) {
+            low2.intoMemorySegment(ALL, s + 2 * row, ORDER);
+            high2.intoMemorySegment(ALL, s + 2 * row + next, ORDER);
+        }
+        if (rows > 3) {
+            low3.intoMemorySegment(ALL, s + 3 * row, ORDER);
+            high3.intoMemorySegment(ALL, s + 3 * row + next, ORDER);
+        }
+    }
+
+    /** Four rows of scores of L tokens, codes of any precision. */
+    private static void codes(
+            Scratch scratch, int block, int[] taken, int depth, long codes, int stride, int bits, int column, int rows,
+            long s) {
+        float[] a = scratch.a;
+        float[] bias = scratch.bias;
+        long stripe = codes + BlockLayout.codeByte(bits, column);
+        int shift = BlockLayout.codeShift(bits, column);
+        int mask = BlockLayout.maxCode(bits);
+        FloatVector sum0 = FloatVector.broadcast(F, bias[block]);
+        FloatVector sum1 = FloatVector.broadcast(F, bias[PANEL + block]);
+        FloatVector sum2 = FloatVector.broadcast(F, bias[2 * PANEL + block]);
+        FloatVector sum3 = FloatVector.broadcast(F, bias[3 * PANEL + block]);
+        for (int i = 0; i < depth; i++) {
+            IntVector bytes = (IntVector) ByteVector.fromMemorySegment(B, ALL, stripe + (long) taken[i] * stride, ORDER)
+                    .convertShape(ZERO_EXTEND_B2I, I, 0);
+            FloatVector code = (FloatVector) bytes.lanewise(LSHR, shift).and(mask).convert(I2F, 0);
+            int at = i * ROWS * PANEL + block;
+            sum0 = code.fma(FloatVector.broadcast(F, a[at]), sum0);
+            sum1 = code.fma(FloatVector.broadcast(F, a[at + PANEL]), sum1);
+            sum2 = code.fma(FloatVector.broadcast(F, a[at + 2 * PANEL]), sum2);
+            sum3 = code.fma(FloatVector.broadcast(F, a[at + 3 * PANEL]), sum3);
+        }
+        long row = BLOCK * (long) Float.BYTES;
+        long target = s + column * (long) Float.BYTES;
+        sum0.intoMemorySegment(ALL, target, ORDER);
+        sum1.intoMemorySegment(ALL, target + row, ORDER);
+        if (rows > 2) {
+            sum2.intoMemorySegment(ALL, target + 2 * row, ORDER);
+        }
+        if (rows > 3) {
+            sum3.intoMemorySegment(ALL, target + 3 * row, ORDER);
+        }
+    }
+
+    private static void oneRow(
+            Scratch scratch, int block, int[] taken, int depth, long codes, int stride, int bits, int column, long s) {
+        float[] a = scratch.a;
+        long stripe = codes + BlockLayout.codeByte(bits, column);
+        int shift = BlockLayout.codeShift(bits, column);
+        int mask = BlockLayout.maxCode(bits);
+        FloatVector sum = FloatVector.broadcast(F, scratch.bias[block]);
+        for (int i = 0; i < depth; i++) {
+            IntVector bytes = (IntVector) ByteVector.fromMemorySegment(B, ALL, stripe + (long) taken[i] * stride, ORDER)
+                    .convertShape(ZERO_EXTEND_B2I, I, 0);
+            FloatVector code = (FloatVector) bytes.lanewise(LSHR, shift).and(mask).convert(I2F, 0);
+            sum = code.fma(FloatVector.broadcast(F, a[i * ROWS * PANEL + block]), sum);
+        }
+        sum.intoMemorySegment(ALL, s + column * (long) Float.BYTES, ORDER);
+    }
+}

@@ -1,0 +1,166 @@
+package io.github.tailorkv.kernels;
+
+import static io.github.tailorkv.kernels.BlockLayout.BLOCK;
+import static io.github.tailorkv.kernels.BlockLayout.FLOAT;
+import static io.github.tailorkv.kernels.BlockLayout.GROUP;
+import static io.github.tailorkv.kernels.BlockLayout.HALF;
+import static io.github.tailorkv.kernels.BlockLayout.UNIT;
+import static io.github.tailorkv.kernels.Lanes.B;
+import static io.github.tailorkv.kernels.Lanes.F;
+import static io.github.tailorkv.kernels.Lanes.I;
+import static io.github.tailorkv.kernels.Lanes.L;
+import static io.github.tailorkv.kernels.Lanes.ORDER;
+import static io.github.tailorkv.kernels.Lanes.half;
+import static io.github.tailorkv.kernels.NativeMemory.ALL;
+import static java.lang.foreign.ValueLayout.JAVA_BYTE;
+import static jdk.incubator.vector.VectorOperators.I2F;
+import static jdk.incubator.vector.VectorOperators.LSHR;
+import static jdk.incubator.vector.VectorOperators.ZERO_EXTEND_B2I;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+
+import jdk.incubator.vector.ByteVector;
+import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.IntVector;
+
+/**
+ * Writes token records and reads them back.
+ *
+ * <p>Dominant tokens come from all over a session and are in no cache, so the loads come first and the arithmetic second:
+ * one load a cache line, none of which waits for another, and a dozen misses pass at the same time. Reading record after
+ * record has two or three under way, because the arithmetic between them fills the processor's window.
+ */
+final class TokenRecords {
+
+    /** Bytes of a cache line. */
+    private static final int LINE = 64;
+
+    private static final ThreadLocal<TokenRecords> OF_THREAD = ThreadLocal.withInitial(TokenRecords::new);
+
+    private final long[] addresses = new long[BLOCK];
+    /** One key, on its way between its column and its record. */
+    private MemorySegment key = Arena.ofAuto().allocate(256 * FLOAT, 64);
+    /** Keeps the compiler from dropping loads whose values nobody needs. */
+    @SuppressWarnings("unused")
+    private int touched;
+
+    private TokenRecords() {}
+
+    /** Room for the addresses of a block's worth of records. */
+    static long[] addresses() {
+        return OF_THREAD.get().addresses;
+    }
+
+    private static long key(int headSize) {
+        TokenRecords scratch = OF_THREAD.get();
+        if (scratch.key.byteSize() < (long) headSize * FLOAT) {
+            scratch.key = Arena.ofAuto().allocate((long) headSize * FLOAT, 64);
+        }
+        return scratch.key.address();
+    }
+
+    static void pack(long keys, long values, int headSize, int bits, long records) {
+        long key = key(headSize);
+        int codes = BlockLayout.recordCodes(bits, headSize);
+        int parameters = BlockLayout.recordParameters(bits, headSize);
+        for (int t = 0; t < BLOCK; t++) {
+            long record = records + (long) t * BlockLayout.recordBytes(bits, headSize);
+            long value = values + (long) t * headSize * FLOAT;
+            RowConversion.fromColumn(keys + t * (long) FLOAT, (long) BLOCK * FLOAT, headSize, key);
+            if (bits == 16) {
+                RowConversion.toBFloat16(key, record, headSize);
+                RowConversion.toBFloat16(value, record + codes, headSize);
+            } else {
+                long fields = record + 2L * codes;
+                BlockQuantizer.row(key, headSize, bits, record, fields);
+                BlockQuantizer.row(value, headSize, bits, record + codes, fields + parameters);
+            }
+        }
+    }
+
+    static void load(long records, int bits, int headSize, long keys, long values) {
+        long key = key(headSize);
+        int bytes = BlockLayout.recordBytes(bits, headSize);
+        for (int t = 0; t < BLOCK; t++) {
+            unpack(records + (long) t * bytes, bits, headSize, key, values + (long) t * headSize * FLOAT);
+            RowConversion.intoColumn(key, headSize, keys + t * (long) FLOAT, (long) BLOCK * FLOAT);
+        }
+    }
+
+    static void read(long[] records, int count, int bits, int headSize, long keys, long values) {
+        int bytes = BlockLayout.recordBytes(bits, headSize);
+        OF_THREAD.get().touched = touch(records, count, bytes);
+        for (int i = 0; i < count; i++) {
+            long row = (long) i * headSize * FLOAT;
+            unpack(records[i], bits, headSize, keys + row, values + row);
+        }
+    }
+
+    private static void unpack(long record, int bits, int headSize, long key, long value) {
+        int codes = BlockLayout.recordCodes(bits, headSize);
+        if (bits == 16) {
+            RowConversion.fromBFloat16(record, key, headSize);
+            RowConversion.fromBFloat16(record + codes, value, headSize);
+        } else {
+            long fields = record + 2L * codes;
+            unpack(record, fields, bits, headSize, key);
+            unpack(record + codes, fields + BlockLayout.recordParameters(bits, headSize), bits, headSize, value);
+        }
+    }
+
+    private static int touch(long[] records, int count, int bytes) {
+        int sum = 0;
+        for (int i = 0; i < count; i++) {
+            long record = records[i];
+            for (int at = 0; at < bytes; at += LINE) {
+                sum += ALL.get(JAVA_BYTE, record + at);
+            }
+            sum += ALL.get(JAVA_BYTE, record + bytes - 1);
+        }
+        return sum;
+    }
+
+    private static void unpack(long codes, long fields, int bits, int headSize, long target) {
+        int groups = BlockLayout.groups(headSize);
+        for (int g = 0; g < groups; g++) {
+            int first = g * GROUP;
+            float scale = half(fields + (long) g * HALF);
+            float zero = half(fields + (long) (groups + g) * HALF);
+            int end = Math.min(headSize, first + GROUP);
+            if (bits == 8) {
+                bytes(codes + first, scale, zero, end - first, target + (long) first * FLOAT);
+            } else {
+                nibbles(codes + first / 2, scale, zero, end - first, target + (long) first * FLOAT);
+            }
+        }
+    }
+
+    private static void bytes(long codes, float scale, float zero, int count, long target) {
+        FloatVector factor = FloatVector.broadcast(F, scale);
+        FloatVector offset = FloatVector.broadcast(F, zero);
+        for (int c = 0; c < count; c += L) {
+            FloatVector code = (FloatVector) ((IntVector) ByteVector.fromMemorySegment(B, ALL, codes + c, ORDER)
+                    .convertShape(ZERO_EXTEND_B2I, I, 0)).convert(I2F, 0);
+            code.fma(factor, offset).intoMemorySegment(ALL, target + c * 4L, ORDER);
+        }
+    }
+
+    private static void nibbles(long codes, float scale, float zero, int count, long target) {
+        FloatVector factor = FloatVector.broadcast(F, scale);
+        FloatVector offset = FloatVector.broadcast(F, zero);
+        for (int unit = 0; unit < count; unit += 2 * UNIT) {
+            for (int part = 0; part < UNIT; part += L) {
+                int c = unit + part;
+                IntVector both = (IntVector) ByteVector.fromMemorySegment(B, ALL, codes + unit / 2 + part, ORDER)
+                        .convertShape(ZERO_EXTEND_B2I, I, 0);
+                ((FloatVector) both.and(15).convert(I2F, 0)).fma(factor, offset)
+                        .intoMemorySegment(ALL, target + c * 4L, ORDER);
+                if (c + UNIT < count) {
+                    ((FloatVector) both.lanewise(LSHR, 4).convert(I2F, 0)).fma(factor, offset)
+                            .intoMemorySegment(ALL, target + (c + UNIT) * 4L, ORDER);
+                }
+            }
+        }
+    }
+}

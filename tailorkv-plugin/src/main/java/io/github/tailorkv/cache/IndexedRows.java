@@ -1,0 +1,229 @@
+package io.github.tailorkv.cache;
+
+import io.github.tailorkv.kernels.AttentionKernels;
+import io.github.tailorkv.kernels.AttentionShape;
+import io.github.tailorkv.kernels.BlockLayout;
+import java.lang.foreign.MemorySegment;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Sealed blocks of a retrieval layer: a resident channel index of the keys, and offloaded rows from which single tokens
+ * are read back (TailorKV, section 3.3; there the rows are in 16 bits).
+ *
+ * <p>The key and the value of a token lie side by side in one record. A dominant token may be anywhere, so what reading
+ * it costs is the number of cache lines, or pages of a disk, that it touches: two or three this way, while a column of the
+ * channel-major index would be one for every second channel. The index, of which every step reads a few channels from end
+ * to end, lies in panels of sixteen blocks for that (see {@link BlockLayout}).
+ *
+ * <pre>
+ *   index   resident    [kvHead][channel][16 blocks][64 codes], scale, zero point per channel and block
+ *   coarse  resident    [kvHead][token][headSize nibbles], scale, zero point per token   (with a tail)
+ *   rows    offloaded   [kvHead][token]{key codes, value codes, key parameters, value parameters}
+ * </pre>
+ */
+final class IndexedRows implements IndexedBlocks {
+
+    private final AttentionKernels kernels;
+    private final int headSize;
+    private final int indexBits;
+    private final int rowBits;
+    private final int panelBytes;
+    private final int valueBytes;
+    private final int recordBytes;
+    private final BlockStore index;
+    private final @Nullable BlockStore coarseValues;
+    private final BlockStore rows;
+    private final ChannelRanges ranges;
+
+    /**
+     * @param indexBits precision of the channel index: 2, 4 or 8
+     * @param rowBits precision of the rows: 4, 8 or 16
+     * @param tail whether coarse values are kept beside the index
+     * @param offload where the rows go
+     */
+    IndexedRows(AttentionKernels kernels, AttentionShape shape, int indexBits, int rowBits, boolean tail,
+            BlockStore.Source offload) {
+        this.kernels = kernels;
+        this.indexBits = indexBits;
+        this.rowBits = rowBits;
+        headSize = shape.headSize();
+        panelBytes = BlockLayout.panelBytes(indexBits, headSize);
+        valueBytes = BlockLayout.packedValueBytes(4, headSize);
+        recordBytes = BlockLayout.recordBytes(rowBits, headSize);
+        index = new BlockStore((long) shape.kvHeads() * panelBytes, 1, BlockStore.RAM);
+        coarseValues = tail ? new BlockStore((long) shape.kvHeads() * valueBytes, BlockStore.RAM) : null;
+        rows = new BlockStore((long) shape.kvHeads() * BlockLayout.BLOCK * recordBytes, offload);
+        ranges = new ChannelRanges(shape.kvHeads(), headSize);
+    }
+
+    @Override
+    public int size() {
+        return rows.size();
+    }
+
+    @Override
+    public void add(int count) {
+        int size = size();
+        try {
+            index.add(panels(size + count) - index.size());
+            if (coarseValues != null) {
+                coarseValues.add(count);
+            }
+            rows.add(count);
+        } catch (RuntimeException | Error e) {
+            truncate(size);
+            throw e;
+        }
+    }
+
+    private static int panels(int blocks) {
+        return (blocks + BlockLayout.PANEL - 1) / BlockLayout.PANEL;
+    }
+
+    private long panelAt(int panel, int head) {
+        return index.offset(panel) + (long) head * panelBytes;
+    }
+
+    private long recordAt(int block, int head, int token) {
+        return rows.offset(block) + ((long) head * BlockLayout.BLOCK + token) * recordBytes;
+    }
+
+    @Override
+    public void seal(int block, int head, MemorySegment tiles, long keys, long values) {
+        int panel = block / BlockLayout.PANEL;
+        int inPanel = block % BlockLayout.PANEL;
+        kernels.quantizeIndex(tiles, keys, headSize, indexBits, index.segment(panel), panelAt(panel, head), inPanel);
+        ranges.includePanel(head, index.segment(panel), panelAt(panel, head), indexBits, inPanel);
+        if (coarseValues != null) {
+            kernels.quantizeValues(
+                    tiles,
+                    values,
+                    headSize,
+                    4,
+                    coarseValues.segment(block),
+                    coarseValues.offset(block) + (long) head * valueBytes);
+        }
+        kernels.packRecords(
+                tiles, keys, tiles, values, headSize, rowBits, rows.segment(block), recordAt(block, head, 0));
+    }
+
+    @Override
+    public void load(int block, int head, MemorySegment tiles, long keys, long values) {
+        kernels.loadRecords(
+                rows.segment(block), recordAt(block, head, 0), rowBits, headSize, tiles, keys, tiles, values);
+    }
+
+    @Override
+    public void attend(int head, int from, int to, MemorySegment q, long qOffset, DecodeScratch work) {
+        for (int block = from; block < to; block++) {
+            load(block, head, work.memory, work.keys, work.values);
+            work.attendTiles(work.memory, work.keys, work.values, BlockLayout.BLOCK, q, qOffset);
+        }
+    }
+
+    @Override
+    public void attendTokens(
+            int[] tokens, int first, int count, int head, MemorySegment q, long qOffset, DecodeScratch work) {
+        for (int i = 0; i < count; i++) {
+            int token = tokens[first + i];
+            int block = token / BlockLayout.BLOCK;
+            work.recordSegments[i] = rows.segment(block);
+            work.records[i] = recordAt(block, head, token % BlockLayout.BLOCK);
+        }
+        work.readRecords(count, rowBits);
+        work.attendRows(count, q, qOffset);
+    }
+
+    @Override
+    public void score(
+            int from,
+            int to,
+            int head,
+            int @Nullable [] channels,
+            int channelCount,
+            MemorySegment q,
+            long qOffset,
+            int queryRows,
+            MemorySegment scores,
+            long scoresOffset) {
+        long blockBytes = (long) queryRows * BlockLayout.BLOCK * Float.BYTES;
+        for (int first = from; first < to;) {
+            int panel = first / BlockLayout.PANEL;
+            int start = panel * BlockLayout.PANEL;
+            int end = Math.min(to, start + BlockLayout.PANEL);
+            kernels.indexScores(
+                    index.segment(panel),
+                    panelAt(panel, head),
+                    first - start,
+                    end - start,
+                    indexBits,
+                    headSize,
+                    channels,
+                    channelCount,
+                    q,
+                    qOffset,
+                    (long) headSize * Float.BYTES,
+                    queryRows,
+                    scores,
+                    scoresOffset + (first - from) * blockBytes);
+            first = end;
+        }
+    }
+
+    @Override
+    public void accumulateCoarse(int block, int head, MemorySegment weights, long weightsOffset, DecodeScratch work) {
+        if (coarseValues == null) {
+            throw new IllegalStateException("no coarse values are kept without a tail");
+        }
+        kernels.packedAccumulate(
+                coarseValues.segment(block),
+                coarseValues.offset(block) + (long) head * valueBytes,
+                4,
+                false,
+                headSize,
+                weights,
+                weightsOffset,
+                work.rows,
+                BlockLayout.BLOCK,
+                work.memory,
+                work.acc);
+    }
+
+    @Override
+    public float[] keyMagnitude(int head) {
+        return ranges.magnitude(head);
+    }
+
+    @Override
+    public float[] keyRange(int head) {
+        return ranges.range(head);
+    }
+
+    @Override
+    public void truncate(int blocks) {
+        index.truncate(panels(blocks));
+        rows.truncate(blocks);
+        if (coarseValues != null) {
+            coarseValues.truncate(blocks);
+        }
+    }
+
+    @Override
+    public long residentBytes() {
+        return index.bytes() + (coarseValues == null ? 0 : coarseValues.bytes());
+    }
+
+    @Override
+    public long offloadedBytes() {
+        return rows.bytes();
+    }
+
+    @Override
+    public void close() {
+        index.close();
+        rows.close();
+        if (coarseValues != null) {
+            coarseValues.close();
+        }
+    }
+}
