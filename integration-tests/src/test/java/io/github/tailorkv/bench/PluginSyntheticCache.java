@@ -1,6 +1,5 @@
 package io.github.tailorkv.bench;
 
-import io.github.tailorkv.cache.QuickFill;
 import io.github.tailorkv.kernels.AttentionShape;
 import io.github.tailorkv.models.JlamaSession;
 import io.github.tailorkv.spi.ModelShape;
@@ -35,8 +34,7 @@ final class PluginSyntheticCache implements SyntheticCache {
             int count = Math.min(CHUNK, to - start);
             for (int layer = 0; layer < model.layers(); layer++) {
                 RandomRows rows = layer == 0 ? denseRows : sparseRows;
-                QuickFill.append(
-                        cache,
+                cache.append(
                         layer,
                         start,
                         count,

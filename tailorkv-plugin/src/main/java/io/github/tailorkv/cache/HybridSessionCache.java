@@ -81,11 +81,8 @@ final class HybridSessionCache implements SessionCache {
         }
     }
 
-    /**
-     * Appends tokens to a layer as {@link #attend} does, without attending from them: a cache of any length in the time
-     * that storing it takes. What the layers hold is the same afterwards.
-     */
-    void append(int layer, int startPosition, int n, MemorySegment q, MemorySegment k, MemorySegment v) {
+    @Override
+    public void append(int layer, int startPosition, int n, MemorySegment q, MemorySegment k, MemorySegment v) {
         LayerCache cache = layers[layer];
         if (closed || startPosition != cache.length()) {
             throw new IllegalStateException("layer " + layer + " of " + (closed ? "a closed" : "this")

@@ -133,7 +133,7 @@ public record Settings(
         all.put("tailorkv.recent", "a whole number from 1 to 65536");
         all.put("tailorkv.residual", "a whole number from 1 to 65536");
         all.put("tailorkv.channels", "a whole number from 1 to 1024");
-        all.put("tailorkv.index", "2, 4 or 8");
+        all.put("tailorkv.index", "2, 4 or 8; 4 with tailorkv.tail=true");
         all.put("tailorkv.rows", "bf16, int8 or int4");
         all.put("tailorkv.selection", "per-head or averaged");
         all.put("tailorkv.tail", "true or false");
@@ -215,7 +215,7 @@ public record Settings(
                     whole("tailorkv.recent", paper ? 56 : 64, 1, 1 << 16),
                     whole("tailorkv.residual", paper ? 128 : 64, 1, 1 << 16),
                     whole("tailorkv.channels", paper ? 8 : 16, 1, 1024),
-                    index(paper ? "8" : "4"),
+                    index(paper ? "8" : flag("tailorkv.tail", false) ? "4" : "2"),
                     Rows.valueOf(upper(oneOf("tailorkv.rows", paper ? "bf16" : "int8", "bf16", "int8", "int4"))),
                     Selection.valueOf(upper(
                             oneOf("tailorkv.selection", paper ? "averaged" : "per-head", "per-head", "averaged"))),

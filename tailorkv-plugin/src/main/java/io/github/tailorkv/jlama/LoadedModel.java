@@ -12,6 +12,7 @@ import io.github.tailorkv.config.Settings;
 import io.github.tailorkv.json.JsonException;
 import io.github.tailorkv.json.JsonObject;
 import io.github.tailorkv.spi.KvCacheProvider;
+import io.github.tailorkv.spi.ModelCache;
 import io.github.tailorkv.spi.ModelShape;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -155,8 +156,10 @@ public final class LoadedModel implements AutoCloseable {
      * @throws io.github.tailorkv.config.SettingsException if the settings do not fit the model
      */
     public CacheVariant variant(Settings settings, KvCacheProvider provider) {
+        KvCacheProvider recordable = new RecordableProvider(provider);
+        ModelCache cache = recordable.open(shape, settings);
         return new CacheVariant(
-                model, new TailorKvBufferCache(model, provider, provider.open(shape, settings), shape, settings));
+                model, new TailorKvBufferCache(model, recordable, cache, shape, settings), cache.backend());
     }
 
     // ---- text ------------------------------------------------------------------------------------------------------

@@ -36,6 +36,40 @@ public final class TokenSession implements AutoCloseable {
         return logits(hidden);
     }
 
+    /**
+     * Appends a prompt as {@link #prefill} does, and keeps what a session of another cache needs to be where this one is.
+     * The recording belongs to the caller.
+     */
+    public PromptRecording record(int... tokens) {
+        PromptRecording recording = new PromptRecording(position, tokens.length);
+        try {
+            recordable().recordTo(recording);
+            recording.end(prefill(tokens));
+            return recording;
+        } catch (RuntimeException | Error e) {
+            recording.close();
+            throw e;
+        } finally {
+            recordable().recordTo(null);
+        }
+    }
+
+    /**
+     * Appends a prompt that a session of another cache has read, without running the model: right where both caches hold
+     * and attend the same while a prompt is read.
+     *
+     * @return the logits behind its last token
+     */
+    public float[] replay(PromptRecording recording) {
+        recording.appendTo(recordable(), position);
+        position += recording.tokens();
+        return recording.logits();
+    }
+
+    private RecordableSessionCache recordable() {
+        return (RecordableSessionCache) buffer.session().cache();
+    }
+
     /** Appends one token, as each step of {@code generate} does; the logits behind it. */
     public float[] step(int token) {
         AbstractTensor hidden = model.forward(token, position, buffer, Optional.empty());

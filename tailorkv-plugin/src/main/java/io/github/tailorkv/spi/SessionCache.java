@@ -1,5 +1,6 @@
 package io.github.tailorkv.spi;
 
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
 
@@ -26,6 +27,18 @@ public interface SessionCache extends AutoCloseable {
      */
     void attend(
             int layer, int startPosition, int n, MemorySegment q, MemorySegment k, MemorySegment v, MemorySegment out);
+
+    /**
+     * Appends tokens to a layer as {@link #attend} does, for a caller that has no use for what they attend to: one that fills
+     * a session with keys and values that it knows already. What the session holds is the same afterwards.
+     *
+     * @param startPosition tokens that the layer holds
+     */
+    default void append(int layer, int startPosition, int n, MemorySegment q, MemorySegment k, MemorySegment v) {
+        try (Arena arena = Arena.ofShared()) {
+            attend(layer, startPosition, n, q, k, v, arena.allocate(q.byteSize(), 64));
+        }
+    }
 
     /** Forgets all tokens from position {@code length} on. */
     void truncate(int length);

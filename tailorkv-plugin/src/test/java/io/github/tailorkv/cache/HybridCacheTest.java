@@ -7,6 +7,10 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import io.github.tailorkv.config.Settings;
 import io.github.tailorkv.kernels.AttentionShape;
 import io.github.tailorkv.kernels.BlockLayout;
+import io.github.tailorkv.spi.SessionCache;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.util.Random;
 import java.util.random.RandomGenerator;
 import java.util.stream.Stream;
@@ -251,7 +255,50 @@ class HybridCacheTest {
                         SessionDriver.settings("policy=quantize"),
                         SessionDriver.settings("policy=quantize", "bits=8"),
                         SessionDriver.settings("policy=quantize", "bits=1"),
-                        SessionDriver.settings("policy=retrieve", "rows=int4", "budget=4096")));
+                        SessionDriver.settings("policy=retrieve", "rows=int4", "budget=4096"),
+                        SessionDriver.settings("policy=retrieve", "index=4", "rows=bf16", "budget=4096"),
+                        SessionDriver.settings("policy=retrieve", "index=8", "offload=disk", "budget=4096"),
+                        SessionDriver.settings("policy=retrieve", "tail=true")));
+    }
+
+    /** A session that was filled with known keys and values goes on exactly as the one that read the prompt. */
+    @ParameterizedTest
+    @MethodSource("everySetting")
+    void appendingHoldsWhatAttendingHolds(Settings settings) {
+        long seed = new Random().nextLong();
+        AttentionShape shape = shape(4, 2, 32);
+        int queryFloats = shape.heads() * shape.headSize();
+        int keyFloats = shape.kvHeads() * shape.headSize();
+        RandomGenerator random = new Random(seed);
+        try (SessionDriver driver = new SessionDriver(shape, settings, seed);
+                SessionCache other = driver.model.newSession();
+                Arena arena = Arena.ofShared()) {
+            for (int at = 0, n = 256; at < 1500; at += n, n = at == 1280 ? 221 : n) {
+                MemorySegment q = gaussian(random, arena, n * queryFloats);
+                MemorySegment k = gaussian(random, arena, n * keyFloats);
+                MemorySegment v = gaussian(random, arena, n * keyFloats);
+                driver.session.attend(0, at, n, q, k, v, arena.allocate(q.byteSize(), 64));
+                other.append(0, at, n, q, k, v);
+            }
+            for (int at = 1501; at < 1600; at++) {
+                MemorySegment q = gaussian(random, arena, queryFloats);
+                MemorySegment k = gaussian(random, arena, keyFloats);
+                MemorySegment v = gaussian(random, arena, keyFloats);
+                MemorySegment expected = arena.allocate(q.byteSize(), 64);
+                MemorySegment actual = arena.allocate(q.byteSize(), 64);
+                driver.session.attend(0, at, 1, q, k, v, expected);
+                other.attend(0, at, 1, q, k, v, actual);
+                assertEquals(-1, expected.mismatch(actual), () -> "seed " + seed);
+            }
+        }
+    }
+
+    private static MemorySegment gaussian(RandomGenerator random, Arena arena, int floats) {
+        MemorySegment memory = arena.allocate(floats * 4L, 64);
+        for (int i = 0; i < floats; i++) {
+            memory.setAtIndex(ValueLayout.JAVA_FLOAT, i, (float) random.nextGaussian());
+        }
+        return memory;
     }
 
     /** Any sequence of appending and rewinding leaves what appending alone would leave: same output within precision. */

@@ -1,8 +1,10 @@
 package io.github.tailorkv.tools.evaluate;
 
+import io.github.tailorkv.config.LayerKind;
 import io.github.tailorkv.config.Settings;
 import io.github.tailorkv.config.SettingsException;
 import java.util.List;
+import java.util.Optional;
 import java.util.Properties;
 import java.util.regex.Pattern;
 
@@ -67,5 +69,17 @@ public record Contender(String name, String text, Settings settings) {
         } catch (SettingsException e) {
             throw new SettingsException("--policy " + name + "=" + text + ": " + e.getMessage());
         }
+    }
+
+    /**
+     * How this cache reads a prompt: those that say the same hold and attend the same until decoding starts, when their kinds
+     * of layers part them, so one may take over what another has read. Empty for a cache that shares with nobody.
+     */
+    Optional<String> readsAs(String backend) {
+        boolean own = !settings.provider().equals("hybrid") || settings.rows() == Settings.Rows.BF16
+                || settings.policy().toString().contains(LayerKind.EXACT.label());
+        return own
+                ? Optional.empty()
+                : Optional.of(backend + " " + Math.max(settings.recent(), settings.residual()));
     }
 }

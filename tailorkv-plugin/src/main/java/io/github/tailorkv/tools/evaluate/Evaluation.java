@@ -108,7 +108,13 @@ public final class Evaluation {
     private void run(Exercise exercise, Map<Contender, CacheVariant> variants, ObjDoubleConsumer<String> progress)
             throws IOException {
         String what = exercise.family() + " " + exercise.tokens() + " #" + exercise.index() + " ";
-        Trial trial = new Trial(model, fingerprint, exercise, seed, answerTokens);
+        try (Trial trial = new Trial(model, fingerprint, exercise, seed, answerTokens)) {
+            run(exercise, trial, what, variants, progress);
+        }
+    }
+
+    private void run(Exercise exercise, Trial trial, String what, Map<Contender, CacheVariant> variants,
+            ObjDoubleConsumer<String> progress) throws IOException {
         for (Map.Entry<Contender, CacheVariant> entry : variants.entrySet()) {
             Contender contender = entry.getKey();
             boolean exact = contender.equals(Contender.EXACT);

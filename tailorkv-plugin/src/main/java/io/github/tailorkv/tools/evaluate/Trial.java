@@ -2,20 +2,27 @@ package io.github.tailorkv.tools.evaluate;
 
 import io.github.tailorkv.jlama.CacheVariant;
 import io.github.tailorkv.jlama.LoadedModel;
+import io.github.tailorkv.jlama.PromptRecording;
 import io.github.tailorkv.jlama.TokenSession;
 import io.github.tailorkv.spi.LayerStatistics;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
+import java.util.Optional;
 
 /**
  * One exercise under several contenders. Exact runs first and greedily; what it answers is the path along which all others
  * are measured: each is fed the tokens of the exact answer and compared, step by step, in its distribution of the next
  * token. The first token follows from the prefill, which is not what a compressing cache changes, so it does not count.
  *
+ * <p>Contenders that read a prompt alike share the reading: it takes nearly all of the time, and what each of them holds
+ * when it is done is the same to the bit.
+ *
  * <p>The contender's own answer is the same until it first prefers another token. From there the session is taken back to
  * that position and goes on greedily by itself.
  */
-final class Trial {
+final class Trial implements AutoCloseable {
     private final LoadedModel model;
     private final String fingerprint;
     private final Exercise exercise;
@@ -25,6 +32,10 @@ final class Trial {
     /** What exact did: the tokens, and the log-probabilities from which each was taken. */
     private final List<Integer> path = new ArrayList<>();
     private final List<double[]> truth = new ArrayList<>();
+    private final Map<String, Reading> readings = new HashMap<>();
+
+    /** The prompt as one contender has read it, and how long that took. */
+    private record Reading(PromptRecording recording, double nanos) {}
 
     /** @param answerTokens most tokens of an answer */
     Trial(LoadedModel model, String fingerprint, Exercise exercise, long seed, int answerTokens) {
@@ -65,7 +76,7 @@ final class Trial {
     Result contender(Contender contender, CacheVariant variant) {
         try (TokenSession session = variant.start()) {
             Clock clock = new Clock();
-            float[] logits = clock.prefill(session, exercise.prompt());
+            float[] logits = read(contender.readsAs(variant.backend()), session, clock);
             boolean given = !exercise.continuation().isEmpty();
             int leaves = -1;
             int otherToken = -1;
@@ -97,6 +108,31 @@ final class Trial {
             List<Integer> own = leaves < 0 ? path : goOn(session, leaves, otherToken);
             return along.answered(answer(own), exercise);
         }
+    }
+
+    /** Reads the prompt, or takes over what a contender that reads it alike has read. */
+    private float[] read(Optional<String> how, TokenSession session, Clock clock) {
+        if (how.isEmpty()) {
+            return clock.prefill(session, exercise.prompt());
+        }
+        Reading known = readings.get(how.get());
+        if (known != null) {
+            clock.prefilled(known.recording().tokens(), known.nanos());
+            return session.replay(known.recording());
+        }
+        int[] tokens = Exercise.array(exercise.prompt());
+        long start = System.nanoTime();
+        PromptRecording recording = session.record(tokens);
+        Reading reading = new Reading(recording, System.nanoTime() - start);
+        readings.put(how.get(), reading);
+        clock.prefilled(tokens.length, reading.nanos());
+        return recording.logits();
+    }
+
+    @Override
+    public void close() {
+        readings.values().forEach(reading -> reading.recording().close());
+        readings.clear();
     }
 
     /** The contender's answer from where it leaves the path. */
@@ -145,6 +181,11 @@ final class Trial {
             prefillNanos = System.nanoTime() - start;
             prefilled = tokens.length;
             return logits;
+        }
+
+        void prefilled(int tokens, double nanos) {
+            prefilled = tokens;
+            prefillNanos = nanos;
         }
 
         float[] step(TokenSession session, int token) {
