@@ -6,18 +6,33 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import java.io.ByteArrayOutputStream;
 import java.io.IOException;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.condition.EnabledOnOs;
+import org.junit.jupiter.api.condition.OS;
 import org.junit.jupiter.api.io.TempDir;
 
 /** Each mode of the benchmark on a tiny model, so that none of them rots. */
 class EndToEndIT {
     @TempDir
     Path folder;
+
+    @Test
+    @EnabledOnOs(OS.LINUX)
+    void measuresTheDisk() throws Throwable {
+        ByteArrayOutputStream log = new ByteArrayOutputStream();
+        DiskTier.run(2048, folder.toString(), new PrintStream(log, true, StandardCharsets.UTF_8));
+        String text = log.toString(StandardCharsets.UTF_8);
+        assertEquals(4, text.lines().count(), text);
+        assertTrue(text.contains("disk, nothing in RAM"), text);
+    }
 
     @Test
     void measuresStockAfterARealPrefill() throws IOException {
