@@ -206,6 +206,26 @@ final class BFloat16Rows implements IndexedBlocks {
     }
 
     @Override
+    public long blockBytes() {
+        return BlockLayout.BLOCK * recordBytes;
+    }
+
+    @Override
+    public long indexBytes() {
+        return keyBytes;
+    }
+
+    @Override
+    public long coarseBytes() {
+        return valueBytes;
+    }
+
+    @Override
+    public long tokenBytes() {
+        return recordBytes;
+    }
+
+    @Override
     public long residentBytes() {
         return keyIndex.bytes() + (coarseValues == null ? 0 : coarseValues.bytes());
     }

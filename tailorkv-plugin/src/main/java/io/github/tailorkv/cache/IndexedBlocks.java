@@ -42,6 +42,15 @@ interface IndexedBlocks extends SealedBlocks {
      */
     void accumulateCoarse(int block, int head, MemorySegment weights, long weightsOffset, DecodeScratch work);
 
+    /** Bytes of the channel index of one block and KV head, all channels. */
+    long indexBytes();
+
+    /** Bytes that {@link #accumulateCoarse} reads. */
+    long coarseBytes();
+
+    /** Bytes that {@link #gather} reads, not counting what comes along in the same cache lines. */
+    long tokenBytes();
+
     /** Largest magnitude of each channel of the keys of a head so far, {@code headSize} floats. */
     float[] keyMagnitude(int head);
 

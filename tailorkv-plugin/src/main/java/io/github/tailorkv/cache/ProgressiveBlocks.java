@@ -281,6 +281,28 @@ final class ProgressiveBlocks implements IndexedBlocks {
     }
 
     @Override
+    public long blockBytes() {
+        return (long) keyBytes + valueBytes + (low == null ? 0 : BlockLayout.BLOCK * recordBytes);
+    }
+
+    @Override
+    public long indexBytes() {
+        return keyBytes;
+    }
+
+    @Override
+    public long coarseBytes() {
+        return valueBytes;
+    }
+
+    /** Of the key a nibble, scale and zero point of each channel, of the value its row, of both the refinement. */
+    @Override
+    public long tokenBytes() {
+        return headSize / 2 + 2L * Short.BYTES * headSize + valueBytes / BlockLayout.BLOCK
+                + (low == null ? 0 : recordBytes);
+    }
+
+    @Override
     public long residentBytes() {
         return keys.bytes() + (values.resident() ? values.bytes() : 0);
     }

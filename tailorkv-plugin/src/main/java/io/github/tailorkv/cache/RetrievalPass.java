@@ -4,6 +4,7 @@ import io.github.tailorkv.config.Settings;
 import io.github.tailorkv.kernels.AttentionKernels;
 import io.github.tailorkv.kernels.AttentionShape;
 import io.github.tailorkv.kernels.BlockLayout;
+import io.github.tailorkv.spi.StepSample.Phase;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -28,6 +29,7 @@ final class RetrievalPass implements AutoCloseable {
     private final AttentionShape shape;
     private final Settings settings;
     private final DecodeScratch[] scratch;
+    private final LayerProbe probe;
     private final TopTokens[] tops;
     private final int[][] chosen;
     private final float[][] blockMaxima;
@@ -57,11 +59,13 @@ final class RetrievalPass implements AutoCloseable {
     private final Workers.Job scoreJob = this::score;
     private final Workers.Job attendJob = this::attend;
 
-    RetrievalPass(AttentionKernels kernels, AttentionShape shape, Settings settings, DecodeScratch[] scratch) {
+    RetrievalPass(AttentionKernels kernels, AttentionShape shape, Settings settings, DecodeScratch[] scratch,
+            LayerProbe probe) {
         this.kernels = kernels;
         this.shape = shape;
         this.settings = settings;
         this.scratch = scratch;
+        this.probe = probe;
         group = shape.groupSize();
         headSize = shape.headSize();
         rowBytes = (long) headSize * Float.BYTES;
@@ -99,7 +103,9 @@ final class RetrievalPass implements AutoCloseable {
         }
         stretches = DecodePass.stretches(sealed, heads, workers.slots());
         workers.run(scoreJob, heads * stretches);
+        probe.lap(Phase.SCORE);
         workers.run(attendJob, heads);
+        probe.lapPieces();
         this.layer = null;
     }
 
@@ -205,6 +211,7 @@ final class RetrievalPass implements AutoCloseable {
         LayerCache cache = Objects.requireNonNull(layer);
         IndexedBlocks blocks = (IndexedBlocks) cache.sealed();
         DecodeScratch work = scratch[slot];
+        probe.pieceBegins(slot);
         float[] maxima = maximaOf(slot);
         rank(head, maxima);
         int sinks = Math.min(settings.sinks(), sealed * BlockLayout.BLOCK);
@@ -214,17 +221,22 @@ final class RetrievalPass implements AutoCloseable {
         }
         int[] tokens = chosen[slot];
         int count = tops[slot].select(ranks, ranksAt(head), sealed, maxima, settings.budget() + sinks, tokens);
+        probe.chose(head, tokens, count, settings.tail() ? headSize : channelCount[head]);
+        probe.gathered(slot);
         long query = head * groupBytes;
         work.reset();
         if (settings.tail()) {
             attendTail(blocks, head, tokens, count, work);
+            probe.attended(slot);
         }
         for (int first = 0; first < count; first += BlockLayout.BLOCK) {
             int held = Math.min(BlockLayout.BLOCK, count - first);
             for (int i = 0; i < held; i++) {
                 blocks.gather(tokens[first + i], head, work.memory, work.keys, work.values, i);
             }
+            probe.gathered(slot);
             work.attendTiles(work.memory, work.keys, work.values, held, q, query);
+            probe.attended(slot);
         }
         for (int block = sealed; block * BlockLayout.BLOCK < length; block++) {
             work.attendTiles(
@@ -236,6 +248,7 @@ final class RetrievalPass implements AutoCloseable {
                     query);
         }
         kernels.normalize(work.memory, work.state, work.memory, work.acc, group, headSize, out, query, rowBytes);
+        probe.attended(slot);
     }
 
     /** Everything that was not chosen, from the scores that are there already and the coarse values. */

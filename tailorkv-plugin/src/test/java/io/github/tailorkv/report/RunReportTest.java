@@ -41,7 +41,7 @@ class RunReportTest {
         assertSame(report, RunReport.to(Optional.of(folder.resolve("new/./report.json"))));
         for (int tokens : new int[] {3, 20, 7}) {
             report.sessionOpened(SERVER);
-            report.sessionHolds(SERVER, layers(tokens));
+            report.sessionHolds(SERVER, layers(tokens), List.of());
         }
         report.write();
         JsonNode json = read(file);
@@ -83,7 +83,7 @@ class RunReportTest {
     void doesNotDependOnTheLocale() throws IOException {
         Path file = folder.resolve("report.json");
         RunReport report = RunReport.to(Optional.of(file));
-        report.sessionHolds(SERVER, layers(1234567));
+        report.sessionHolds(SERVER, layers(1234567), List.of());
         Locale before = Locale.getDefault();
         Locale.setDefault(Locale.forLanguageTag("ar-EG-u-nu-arab"));
         try {
