@@ -13,6 +13,9 @@ public interface ModelMXBean {
     /** Domain of the names of these beans. */
     String DOMAIN = "io.github.tailorkv";
 
+    /** A system property that is true in a JVM in which a model was served: it can be read without starting JMX there. */
+    String MARK = "io.github.tailorkv.served";
+
     /** The model's folder, its last part; the architecture where the folder is not known. */
     String getModel();
 

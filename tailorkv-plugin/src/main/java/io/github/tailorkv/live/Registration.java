@@ -20,12 +20,6 @@ final class Registration implements AutoCloseable {
     private static final Logger LOG = System.getLogger("io.github.tailorkv");
     private static final Cleaner CLEANER = Cleaner.create();
 
-    /**
-     * A system property that is set in a JVM in which a model was served: it can be read from outside without starting
-     * anything there.
-     */
-    static final String MARK = "io.github.tailorkv.served";
-
     private final String name;
     private final Cleaner.Cleanable end;
 
@@ -38,7 +32,7 @@ final class Registration implements AutoCloseable {
         try {
             MBeanServer server = ManagementFactory.getPlatformMBeanServer();
             ObjectName name = register(server, model);
-            System.setProperty(MARK, "true");
+            System.setProperty(ModelMXBean.MARK, "true");
             return new Registration(name.toString(), CLEANER.register(model, () -> unregister(server, name)));
         } catch (JMException | RuntimeException | LinkageError e) {
             // A JVM without JMX serves models all the same.

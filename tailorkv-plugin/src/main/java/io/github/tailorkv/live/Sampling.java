@@ -94,7 +94,7 @@ final class Sampling {
      * @param stepNanos what the step took without measuring the recall
      */
     synchronized void measured(StepSample step, long stepNanos, boolean recallWasWanted) {
-        balance = Math.min(0, balance + RECALL_SHARE * stepNanos * Math.max(1, every())) - step.recallNanos();
+        balance = Math.min(0, balance + RECALL_SHARE * stepNanos * Math.max(1, every()) - step.recallNanos());
         if (recallWasWanted) {
             // With no layer from there on that selects, the next turn begins at the first one again.
             recallFrom = step.recallLayer() + 1;

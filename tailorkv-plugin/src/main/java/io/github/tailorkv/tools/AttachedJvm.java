@@ -25,9 +25,6 @@ import javax.management.remote.JMXServiceURL;
 /** Another JVM of this machine and user, seen through JMX: its management agent is started if it is not running. */
 final class AttachedJvm implements AutoCloseable {
 
-    /** Set where a model was served, see the class that registers the MXBeans. */
-    private static final String MARK = "io.github.tailorkv.served";
-
     /**
      * A JVM that has TailorKV.
      *
@@ -54,7 +51,7 @@ final class AttachedJvm implements AutoCloseable {
         for (VirtualMachineDescriptor descriptor : VirtualMachine.list()) {
             if (!descriptor.id().equals(self)) {
                 properties(descriptor).ifPresent(properties -> {
-                    boolean served = Boolean.parseBoolean(properties.getProperty(MARK));
+                    boolean served = Boolean.parseBoolean(properties.getProperty(ModelMXBean.MARK));
                     if (served || Boolean.parseBoolean(properties.getProperty("tailorkv.enabled"))) {
                         found.add(new Candidate(descriptor.id(), descriptor.displayName(), served));
                     }
@@ -98,8 +95,8 @@ final class AttachedJvm implements AutoCloseable {
                 machine.detach();
             }
         } catch (AttachNotSupportedException e) {
-            throw new ToolException("process " + pid + " is no JVM, or lets nobody attach to it (" + e.getMessage()
-                    + ")");
+            throw new ToolException("process " + pid
+                    + " is no JVM, or one that lets nobody attach (-XX:+DisableAttachMechanism)");
         } catch (IOException e) {
             if (!process.isAlive()) {
                 throw ended(pid);

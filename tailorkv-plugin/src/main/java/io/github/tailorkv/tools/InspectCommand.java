@@ -38,10 +38,9 @@ import picocli.CommandLine.Spec;
             "Measuring is switched on for as long as inspect runs and ends some seconds after it at most. The application "
                     + "needs no option for that; its JVM starts a management agent for local connections, which stays.",
             "",
-            "The same figures are in the MXBeans io.github.tailorkv:type=Model,name=..., in the Flight Recorder events "
-                    + "tailorkv.DecodeStep, tailorkv.Layer, tailorkv.Settle, tailorkv.SessionOpen and "
-                    + "tailorkv.SessionClose, and in the file of the property tailorkv.report. With "
-                    + "-Dtailorkv.sample=N an application measures every Nth step by itself.",
+            "The same figures are in the MXBeans io.github.tailorkv:type=Model,name=..., in the Flight Recorder events of the "
+                    + "category TailorKV, and in the file of the property tailorkv.report. With -Dtailorkv.sample=N an "
+                    + "application measures every Nth step by itself.",
             "",
             "Examples:",
             "  java -jar tailorkv.jar inspect",
