@@ -11,7 +11,7 @@ import java.util.UUID;
 /**
  * Reads a text and answers, whenever it gets a byte, and ends with its input: {@code RepeatingApplication MODEL_FOLDER
  * TEXT_FILE}. A second byte makes a second turn of the same session. A
- * turn ends when the session holds 2000 tokens more, if not before.
+ * turn ends when the session holds 1500 tokens more, if not before.
  */
 public final class RepeatingApplication {
     private RepeatingApplication() {}
@@ -24,7 +24,7 @@ public final class RepeatingApplication {
             System.out.println("loaded");
             for (int turn = 1; System.in.read() >= 0; turn++) {
                 var prompt = model.promptSupport().orElseThrow().builder().addUserMessage(question).build();
-                model.generate(session, prompt, 0f, 2000 * turn, (token, time) -> {});
+                model.generate(session, prompt, 0f, 1500 * turn, (token, time) -> {});
                 System.out.println("turn " + turn);
             }
         }

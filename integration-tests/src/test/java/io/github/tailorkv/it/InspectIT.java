@@ -134,7 +134,7 @@ class InspectIT {
             assertFalse(before.get("layers").get(0).has("sampled"), before::toString);
             ChildJvm tool = toolJvm();
             try (ChildJvm.Running watcher = tool.start(
-                    "-jar", arguments(running.process().pid(), "--json", "--interval", "0.1", "--every", "1"))) {
+                    "-jar", arguments(running.process().pid(), "--json", "--interval", "0.5", "--every", "1"))) {
                 watcher.awaitOutput(line -> line.contains("\"sampleEvery\":1,"));
                 turn(running, 2);
                 watcher.awaitOutput(line -> line.contains("\"sampled\":{"));
