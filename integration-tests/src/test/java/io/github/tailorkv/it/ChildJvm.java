@@ -16,6 +16,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.concurrent.TimeUnit;
+import java.util.function.Predicate;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 
@@ -148,9 +149,14 @@ final class ChildJvm {
 
         /** Waits for a line of standard output. */
         void awaitOutput(String line) throws IOException, InterruptedException {
-            while (!lines(out).contains(line)) {
+            awaitOutput(line::equals);
+        }
+
+        /** Waits for a line of standard output of some kind. */
+        void awaitOutput(Predicate<String> kind) throws IOException, InterruptedException {
+            while (lines(out).stream().noneMatch(kind)) {
                 if (!process.isAlive() || Instant.now().isAfter(deadline)) {
-                    fail("no line \"" + line + "\"\n" + soFar(-1));
+                    fail("the line that is waited for does not come\n" + soFar(-1));
                 }
                 Thread.sleep(20);
             }

@@ -60,6 +60,11 @@ final class BFloat16Tiles implements SealedBlocks {
     }
 
     @Override
+    public long blockBytes() {
+        return headBytes;
+    }
+
+    @Override
     public long residentBytes() {
         return store.bytes();
     }

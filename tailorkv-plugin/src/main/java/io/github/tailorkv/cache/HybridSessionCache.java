@@ -3,9 +3,12 @@ package io.github.tailorkv.cache;
 import io.github.tailorkv.config.LayerKind;
 import io.github.tailorkv.spi.LayerStatistics;
 import io.github.tailorkv.spi.SessionCache;
+import io.github.tailorkv.spi.StepSample;
+import io.github.tailorkv.spi.StepSample.Phase;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /** One session: a {@link LayerCache} for each layer and the exact tiles that they share. */
 final class HybridSessionCache implements SessionCache {
@@ -13,6 +16,7 @@ final class HybridSessionCache implements SessionCache {
     private final HybridModelCache model;
     private final TilePool tiles;
     private final LayerCache[] layers;
+    private @Nullable StepSample sample;
     private boolean closed;
 
     HybridSessionCache(HybridModelCache model) {
@@ -61,6 +65,7 @@ final class HybridSessionCache implements SessionCache {
             if (n == 1) {
                 cache.settle(workers);
             }
+            work.probe.begin(n == 1 ? sample : null, layer);
             cache.reserve(n);
             if (n > 1) {
                 work.prefill.run(cache, n, q, k, v, out, workers);
@@ -68,14 +73,18 @@ final class HybridSessionCache implements SessionCache {
                 for (int head = 0; head < model.context().shape().kvHeads(); head++) {
                     cache.write(head, 1, k, v);
                 }
+                work.probe.lap(Phase.APPEND);
                 if (cache.kind() == LayerKind.RETRIEVAL && cache.sealedBlocks() > 0) {
                     work.retrieval.run(cache, q, out, workers);
                 } else {
                     work.decode.run(cache, q, out, workers);
+                    work.probe.lap(Phase.ATTEND);
                 }
+                work.probe.attendedLayer(cache, q, workers);
             }
             cache.advance(n, q);
             cache.sealOld(workers);
+            work.probe.lap(Phase.APPEND);
         } finally {
             model.giveBack(work);
         }
@@ -92,6 +101,11 @@ final class HybridSessionCache implements SessionCache {
         model.workers().run((head, slot) -> cache.write(head, n, k, v), model.context().shape().kvHeads());
         cache.advance(n, q);
         cache.sealOld(model.workers());
+    }
+
+    @Override
+    public void measure(@Nullable StepSample step) {
+        sample = step;
     }
 
     @Override

@@ -29,11 +29,14 @@ interface IndexedBlocks extends SealedBlocks {
             long scoresOffset);
 
     /**
-     * Reads tokens back and attends them.
+     * Reads tokens back into the scratch tiles.
      *
      * @param tokens positions of tokens in the session; those of {@code [first, first + count)} are meant, at most 64
      */
-    void attendTokens(int[] tokens, int first, int count, int head, MemorySegment q, long qOffset, DecodeScratch work);
+    void gather(int[] tokens, int first, int count, int head, DecodeScratch work);
+
+    /** Attends the {@code count} tokens that {@link #gather} read last. */
+    void attendGathered(int count, MemorySegment q, long qOffset, DecodeScratch work);
 
     /**
      * Adds the values of a block, at the precision of the resident part, under given weights.
@@ -41,6 +44,15 @@ interface IndexedBlocks extends SealedBlocks {
      * @param weights {@code float[rows][64]}
      */
     void accumulateCoarse(int block, int head, MemorySegment weights, long weightsOffset, DecodeScratch work);
+
+    /** Bytes of the channel index of one block and KV head, all channels. */
+    long indexBytes();
+
+    /** Bytes that {@link #accumulateCoarse} reads. */
+    long coarseBytes();
+
+    /** Bytes that {@link #gather} reads of one token, not counting what comes along in the same cache lines. */
+    long tokenBytes();
 
     /** Largest magnitude of each channel of the keys of a head so far, {@code headSize} floats. */
     float[] keyMagnitude(int head);

@@ -122,8 +122,7 @@ final class IndexedRows implements IndexedBlocks {
     }
 
     @Override
-    public void attendTokens(
-            int[] tokens, int first, int count, int head, MemorySegment q, long qOffset, DecodeScratch work) {
+    public void gather(int[] tokens, int first, int count, int head, DecodeScratch work) {
         for (int i = 0; i < count; i++) {
             int token = tokens[first + i];
             int block = token / BlockLayout.BLOCK;
@@ -131,6 +130,10 @@ final class IndexedRows implements IndexedBlocks {
             work.records[i] = recordAt(block, head, token % BlockLayout.BLOCK);
         }
         work.readRecords(count, rowBits);
+    }
+
+    @Override
+    public void attendGathered(int count, MemorySegment q, long qOffset, DecodeScratch work) {
         work.attendRows(count, q, qOffset);
     }
 
@@ -206,6 +209,26 @@ final class IndexedRows implements IndexedBlocks {
         if (coarseValues != null) {
             coarseValues.truncate(blocks);
         }
+    }
+
+    @Override
+    public long blockBytes() {
+        return (long) BlockLayout.BLOCK * recordBytes;
+    }
+
+    @Override
+    public long indexBytes() {
+        return panelBytes / BlockLayout.PANEL;
+    }
+
+    @Override
+    public long coarseBytes() {
+        return valueBytes;
+    }
+
+    @Override
+    public long tokenBytes() {
+        return recordBytes;
     }
 
     @Override

@@ -4,6 +4,7 @@ import io.github.tailorkv.config.LayerKind;
 import io.github.tailorkv.config.Settings;
 import io.github.tailorkv.kernels.AttentionShape;
 import io.github.tailorkv.kernels.BlockLayout;
+import io.github.tailorkv.live.FlightEvents;
 import io.github.tailorkv.spi.LayerStatistics;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
@@ -253,6 +254,7 @@ final class LayerCache implements AutoCloseable {
         }
         sealed = context.convert(sealed(), fixed, workers);
         kind = fixed;
+        FlightEvents.settled(index, fixed.label(), densePreference, length);
         if (queries != null) {
             queries.release();
         }
@@ -266,8 +268,8 @@ final class LayerCache implements AutoCloseable {
             resident += sealed.residentBytes();
             offloaded = sealed.offloadedBytes();
         }
-        // A layer that was never asked to decode attends to everything in 8 bits.
-        String label = kind == null ? LayerKind.QUANTIZED.label() : kind.label();
+        LayerKind known = kind == null ? context.fixedKind(index) : kind;
+        String label = known == null ? LayerStatistics.OPEN : known.label();
         return new LayerStatistics(index, label, densePreference, length, resident, offloaded);
     }
 

@@ -81,6 +81,11 @@ final class PackedBlocks implements SealedBlocks {
     }
 
     @Override
+    public long blockBytes() {
+        return headBytes;
+    }
+
+    @Override
     public long residentBytes() {
         return store.bytes();
     }

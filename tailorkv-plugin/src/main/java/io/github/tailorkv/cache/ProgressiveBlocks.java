@@ -204,11 +204,14 @@ final class ProgressiveBlocks implements IndexedBlocks {
     }
 
     @Override
-    public void attendTokens(
-            int[] tokens, int first, int count, int head, MemorySegment q, long qOffset, DecodeScratch work) {
+    public void gather(int[] tokens, int first, int count, int head, DecodeScratch work) {
         for (int i = 0; i < count; i++) {
             gather(tokens[first + i], head, work, i);
         }
+    }
+
+    @Override
+    public void attendGathered(int count, MemorySegment q, long qOffset, DecodeScratch work) {
         work.attendTiles(work.memory, work.keys, work.values, count, q, qOffset);
     }
 
@@ -258,6 +261,28 @@ final class ProgressiveBlocks implements IndexedBlocks {
         if (low != null) {
             low.truncate(blocks);
         }
+    }
+
+    @Override
+    public long blockBytes() {
+        return (long) keyBytes + valueBytes + (low == null ? 0 : BlockLayout.BLOCK * recordBytes);
+    }
+
+    @Override
+    public long indexBytes() {
+        return keyBytes;
+    }
+
+    @Override
+    public long coarseBytes() {
+        return valueBytes;
+    }
+
+    /** Of the key a nibble, scale and zero point of each channel, of the value its row, of both the refinement. */
+    @Override
+    public long tokenBytes() {
+        return headSize / 2 + 2L * Short.BYTES * headSize + valueBytes / BlockLayout.BLOCK
+                + (low == null ? 0 : recordBytes);
     }
 
     @Override

@@ -4,6 +4,7 @@ import io.github.tailorkv.config.Settings;
 import io.github.tailorkv.kernels.AttentionKernels;
 import io.github.tailorkv.kernels.AttentionShape;
 import io.github.tailorkv.kernels.BlockLayout;
+import io.github.tailorkv.spi.StepSample.Phase;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -29,6 +30,7 @@ final class RetrievalPass implements AutoCloseable {
     private final AttentionShape shape;
     private final Settings settings;
     private final DecodeScratch[] scratch;
+    private final LayerProbe probe;
     private final TopTokens[] tops;
     private final int[][] chosen;
     private final float[][] maxima;
@@ -59,11 +61,13 @@ final class RetrievalPass implements AutoCloseable {
     private final Workers.Job scoreJob = this::scoreStretch;
     private final Workers.Job attendJob = this::attend;
 
-    RetrievalPass(AttentionKernels kernels, AttentionShape shape, Settings settings, DecodeScratch[] scratch) {
+    RetrievalPass(AttentionKernels kernels, AttentionShape shape, Settings settings, DecodeScratch[] scratch,
+            LayerProbe probe) {
         this.kernels = kernels;
         this.shape = shape;
         this.settings = settings;
         this.scratch = scratch;
+        this.probe = probe;
         group = shape.groupSize();
         headSize = shape.headSize();
         rowBytes = (long) headSize * Float.BYTES;
@@ -100,12 +104,15 @@ final class RetrievalPass implements AutoCloseable {
         kernels.scaleScores(scaled, 0, shape.heads() * headSize, shape.scale(), 0);
         if (stretches == 1) {
             workers.run(wholeJob, heads);
+            probe.lapPieces();
         } else {
             for (int head = 0; head < heads; head++) {
                 chooseChannels((IndexedBlocks) layer.sealed(), head, 0);
             }
             workers.run(scoreJob, heads * stretches);
+            probe.lap(Phase.SCORE);
             workers.run(attendJob, heads);
+            probe.lapPieces();
         }
         this.layer = null;
     }
@@ -204,12 +211,15 @@ final class RetrievalPass implements AutoCloseable {
     }
 
     private void scoreAndAttend(int head, int slot) {
+        probe.pieceBegins(slot);
         chooseChannels((IndexedBlocks) Objects.requireNonNull(layer).sealed(), head, slot);
         score(head, slot, 0, sealed);
+        probe.scored(slot);
         attend(head, slot, slot);
     }
 
     private void attend(int head, int slot) {
+        probe.pieceBegins(slot);
         attend(head, slot, head);
     }
 
@@ -225,18 +235,24 @@ final class RetrievalPass implements AutoCloseable {
         kernels.rank(scores, scoresAt(place, 0), sealed, scoreRows, ranks, ranksAt(place), perStretch, largest);
         for (int i = 0; i < sinks; i++) {
             ranks.set(ValueLayout.JAVA_FLOAT, ranksAt(place) + 4L * i, Float.POSITIVE_INFINITY);
-            largest[i % 16] = Float.POSITIVE_INFINITY;
+            largest[i % TopTokens.COLUMNS] = Float.POSITIVE_INFINITY;
         }
         int[] tokens = chosen[slot];
         int count = tops[slot].select(ranks, ranksAt(place), sealed, largest, stretchCount, wanted, tokens);
+        probe.chose(head, tokens, count, settings.tail() ? headSize : channelCount[head]);
+        probe.gathered(slot);
         long query = head * groupBytes;
         work.reset();
         if (settings.tail()) {
             attendTail(blocks, head, place, tokens, count, work);
+            probe.attended(slot);
         }
         for (int first = 0; first < count; first += BlockLayout.BLOCK) {
             int held = Math.min(BlockLayout.BLOCK, count - first);
-            blocks.attendTokens(tokens, first, held, head, q, query, work);
+            blocks.gather(tokens, first, held, head, work);
+            probe.gathered(slot);
+            blocks.attendGathered(held, q, query, work);
+            probe.attended(slot);
         }
         for (int block = sealed; block * BlockLayout.BLOCK < length; block++) {
             work.attendTiles(
@@ -248,6 +264,7 @@ final class RetrievalPass implements AutoCloseable {
                     query);
         }
         kernels.normalize(work.memory, work.state, work.memory, work.acc, group, headSize, out, query, rowBytes);
+        probe.attended(slot);
     }
 
     /** Everything that was not chosen, from the scores that are there already and the coarse values. */

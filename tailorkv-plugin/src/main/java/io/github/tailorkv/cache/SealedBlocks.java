@@ -30,6 +30,9 @@ interface SealedBlocks extends AutoCloseable {
     /** Forgets all blocks from {@code blocks} on. */
     void truncate(int blocks);
 
+    /** Bytes that attending one block of one KV head reads. */
+    long blockBytes();
+
     /** Bytes in RAM. */
     long residentBytes();
 

@@ -18,7 +18,8 @@ final class TopTokens {
 
     /** Stretches for each token to choose: with as many, one score in five that passes the bound is not chosen. */
     private static final int STRETCHES = 4;
-    private static final int COLUMNS = BlockLayout.BLOCK / 4;
+    /** Stretches that the tokens of a block fall into, by their position modulo it. */
+    static final int COLUMNS = BlockLayout.BLOCK / 4;
 
     private final AttentionKernels kernels;
     private int[] channels = {0};

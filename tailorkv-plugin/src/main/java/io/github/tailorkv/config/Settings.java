@@ -36,6 +36,7 @@ import org.jspecify.annotations.Nullable;
  * @param queries newest queries that the dense preference looks at
  * @param idleSessions sessions kept between turns
  * @param idleBytes memory that sessions kept between turns may hold, in bytes
+ * @param sample every so many decode steps one is measured; 0 for none
  * @param report file for the JSON report
  */
 public record Settings(
@@ -63,7 +64,11 @@ public record Settings(
         int queries,
         int idleSessions,
         long idleBytes,
+        int sample,
         Optional<Path> report) {
+
+    /** The rarest sampling that can be asked for. */
+    public static final int RAREST_SAMPLE = 1_000_000;
 
     /** A budget that nobody set; no model is too small for it. */
     public static final int DEFAULT_BUDGET = 512;
@@ -147,6 +152,7 @@ public record Settings(
         all.put("tailorkv.idle.sessions", "a whole number from 0 to 1000000 (32)");
         all.put("tailorkv.idle.memory",
                 "bytes, with k, m, g or t for powers of 1024 (a quarter of the machine's memory)");
+        all.put("tailorkv.sample", "a whole number from 0 to 1000000 (0)");
         all.put("tailorkv.report", "a file that can be written");
         return java.util.Collections.unmodifiableMap(all);
     }
@@ -229,6 +235,7 @@ public record Settings(
                     whole("tailorkv.queries", 32, 1, 256),
                     whole("tailorkv.idle.sessions", 32, 0, 1_000_000),
                     bytes("tailorkv.idle.memory", quarterOfMemory()),
+                    whole("tailorkv.sample", 0, 0, RAREST_SAMPLE),
                     path("tailorkv.report"));
             if (settings.tail() && settings.indexBits() != 4 && settings.rows() != Rows.BF16) {
                 throw new SettingsException("tailorkv.tail=true with tailorkv.rows="

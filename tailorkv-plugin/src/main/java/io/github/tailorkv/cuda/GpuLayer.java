@@ -4,6 +4,7 @@ import io.github.tailorkv.config.LayerKind;
 import io.github.tailorkv.config.Settings;
 import io.github.tailorkv.kernels.AttentionShape;
 import io.github.tailorkv.kernels.BlockLayout;
+import io.github.tailorkv.live.FlightEvents;
 import io.github.tailorkv.spi.LayerStatistics;
 import org.jspecify.annotations.Nullable;
 
@@ -269,6 +270,7 @@ final class GpuLayer implements AutoCloseable {
             retrieve();
         }
         kind = decided;
+        FlightEvents.settled(index, decided.label(), densePreference, length);
         if (queries != 0) {
             gpu.synchronize();
             model.budget().free(queries);
@@ -305,7 +307,8 @@ final class GpuLayer implements AutoCloseable {
     }
 
     LayerStatistics statistics() {
-        String label = kind == null ? LayerKind.QUANTIZED.label() : kind.label();
+        LayerKind known = kind == null ? fixed : kind;
+        String label = known == null ? LayerStatistics.OPEN : known.label();
         long resident = deviceBytes + tables.bytesOnDevice() + rangeBytes;
         return new LayerStatistics(index, label, densePreference, length, resident, hostBytes);
     }

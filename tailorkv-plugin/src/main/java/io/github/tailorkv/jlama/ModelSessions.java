@@ -2,9 +2,11 @@ package io.github.tailorkv.jlama;
 
 import com.github.tjake.jlama.tensor.KvBufferCache;
 import com.google.common.collect.MapMaker;
+import io.github.tailorkv.live.ModelWatch;
 import io.github.tailorkv.report.RunReport;
 import io.github.tailorkv.spi.LayerStatistics;
 import io.github.tailorkv.spi.ModelCache;
+import io.github.tailorkv.spi.SessionCache;
 import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
 import java.lang.ref.Cleaner;
@@ -45,6 +47,7 @@ final class ModelSessions {
     private final long idleBytesLimit;
     private final RunReport report;
     private final RunReport.Server server;
+    private final ModelWatch watch;
 
     private final Map<UUID, SessionKvBuffer> busy = new HashMap<>();
     private final LinkedHashMap<UUID, Idle> idle = new LinkedHashMap<>();
@@ -61,7 +64,7 @@ final class ModelSessions {
     private boolean closed;
 
     ModelSessions(TailorKvBufferCache owner, ModelCache cache, int contextLength, int idleLimit, long idleBytesLimit,
-            RunReport report, RunReport.Server server) {
+            RunReport report, RunReport.Server server, ModelWatch watch) {
         this.owner = owner;
         this.cache = cache;
         this.contextLength = contextLength;
@@ -69,6 +72,7 @@ final class ModelSessions {
         this.idleBytesLimit = idleBytesLimit;
         this.report = report;
         this.server = server;
+        this.watch = watch;
     }
 
     /**
@@ -117,7 +121,7 @@ final class ModelSessions {
         Session session = open("for an embedding");
         session.beginTurn();
         return new SessionKvBuffer(owner, id, session, turn -> {
-            report.sessionHolds(server, session.cache().statistics());
+            report.sessionHolds(server, session.cache().statistics(), session.sampled());
             session.close();
         });
     }
@@ -152,7 +156,9 @@ final class ModelSessions {
     }
 
     private Session open(String name) {
-        Session session = new Session(name, cache.newSession(), contextLength, this::sessionClosed);
+        SessionCache opened = cache.newSession();
+        Session session = new Session(
+                name, opened, watch.sessionOpened(name, opened), contextLength, this::sessionClosed);
         open++;
         report.sessionOpened(server);
         return session;
@@ -172,7 +178,7 @@ final class ModelSessions {
             session.close();
             return;
         }
-        report.sessionHolds(server, layers);
+        report.sessionHolds(server, layers, session.sampled());
         long bytes = layers.stream().mapToLong(l -> l.residentBytes() + l.offloadedBytes()).sum();
         List<Session> freed = new ArrayList<>();
         synchronized (this) {
@@ -246,6 +252,7 @@ final class ModelSessions {
             cache.close();
         }
         freed.forEach(Session::close);
+        watch.close();
         report.write();
     }
 }

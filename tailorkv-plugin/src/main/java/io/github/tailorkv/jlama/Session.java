@@ -1,5 +1,7 @@
 package io.github.tailorkv.jlama;
 
+import io.github.tailorkv.live.SampledLayer;
+import io.github.tailorkv.live.SessionWatch;
 import io.github.tailorkv.spi.LayerStatistics;
 import io.github.tailorkv.spi.SessionCache;
 import java.lang.System.Logger;
@@ -18,6 +20,7 @@ final class Session {
 
     private final String name;
     private final SessionCache cache;
+    private final SessionWatch watch;
     private final int contextLength;
     private final Runnable onClose;
 
@@ -28,16 +31,25 @@ final class Session {
     private boolean closing;
     private boolean closed;
 
-    /** @param onClose run once, after the cache was closed */
-    Session(String name, SessionCache cache, int contextLength, Runnable onClose) {
+    /**
+     * @param watch told of turns and passes
+     * @param onClose run once, after the cache was closed
+     */
+    Session(String name, SessionCache cache, SessionWatch watch, int contextLength, Runnable onClose) {
         this.name = name;
         this.cache = cache;
+        this.watch = watch;
         this.contextLength = contextLength;
         this.onClose = onClose;
     }
 
     String name() {
         return name;
+    }
+
+    /** What was measured of it; empty if nothing was. */
+    List<SampledLayer> sampled() {
+        return watch.sampled();
     }
 
     SessionCache cache() {
@@ -52,6 +64,7 @@ final class Session {
     void beginTurn() {
         turnStart = cache.length();
         failed = false;
+        watch.turnBegins();
     }
 
     /**
@@ -66,6 +79,7 @@ final class Session {
             cache.truncate(Math.min(turnStart, cache.length()));
             layers = cache.statistics();
         }
+        watch.turnEnds(layers);
         return layers;
     }
 
@@ -107,6 +121,7 @@ final class Session {
             throw refuse(start, tokens);
         }
         passStart = start;
+        watch.passBegins(tokens);
         inPass = current;
     }
 
@@ -122,13 +137,18 @@ final class Session {
     /** Leaves a layer; {@code last} if it is the last of the pass. */
     void leave(boolean last) {
         if (last) {
-            endPass();
+            try {
+                watch.passEnds();
+            } finally {
+                endPass();
+            }
         }
     }
 
     /** Ends a pass in which something was thrown. */
     void abandonPass() {
         failed = true;
+        watch.passFails();
         try {
             cache.truncate(Math.min(passStart, cache.length()));
         } catch (RuntimeException e) {
@@ -165,6 +185,7 @@ final class Session {
         try {
             cache.close();
         } finally {
+            watch.closed();
             onClose.run();
         }
     }

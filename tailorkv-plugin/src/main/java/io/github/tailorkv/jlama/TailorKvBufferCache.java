@@ -3,10 +3,12 @@ package io.github.tailorkv.jlama;
 import com.github.tjake.jlama.model.AbstractModel;
 import com.github.tjake.jlama.tensor.KvBufferCache;
 import io.github.tailorkv.config.Settings;
+import io.github.tailorkv.live.ModelWatch;
 import io.github.tailorkv.report.RunReport;
 import io.github.tailorkv.spi.KvCacheProvider;
 import io.github.tailorkv.spi.ModelCache;
 import io.github.tailorkv.spi.ModelShape;
+import java.nio.file.Path;
 import java.util.UUID;
 
 /**
@@ -32,8 +34,13 @@ final class TailorKvBufferCache extends KvBufferCache {
 
     private ModelSessions sessions(ModelCache cache) {
         var server = new RunReport.Server(provider.name(), cache.backend(), cache.policy(), shape.stockBytesPerToken());
+        var served = new ModelWatch.Served(
+                shape.directory().map(Path::getFileName).map(Path::toString).orElse(shape.name()), shape.name(),
+                shape.layers(), shape.contextLength(), shape.stockBytesPerToken(), provider.name(), cache.backend(),
+                cache.policy());
         return new ModelSessions(
-                this, cache, shape.contextLength(), settings.idleSessions(), settings.idleBytes(), report, server);
+                this, cache, shape.contextLength(), settings.idleSessions(), settings.idleBytes(), report, server,
+                new ModelWatch(served, settings.sample()));
     }
 
     private synchronized ModelSessions reopened(ModelSessions closed) {

@@ -45,6 +45,11 @@ public final class JsonObject {
         return set(name, Double.isFinite(value) ? value : NULL);
     }
 
+    /** Sets a whole number, which is exact up to 2<sup>53</sup>. */
+    public JsonObject put(String name, long value) {
+        return put(name, (double) value);
+    }
+
     /** Sets a truth value. */
     public JsonObject put(String name, boolean value) {
         return set(name, value);

@@ -1,5 +1,6 @@
 package io.github.tailorkv.report;
 
+import io.github.tailorkv.live.SampledLayer;
 import io.github.tailorkv.spi.LayerStatistics;
 import java.io.IOException;
 import java.lang.System.Logger;
@@ -32,7 +33,7 @@ public final class RunReport {
      */
     public record Server(String provider, String backend, String policy, long stockBytesPerToken) {}
 
-    private record Peak(Server server, List<LayerStatistics> layers, int tokens) {}
+    private record Peak(Server server, List<LayerStatistics> layers, List<SampledLayer> sampled, int tokens) {}
 
     private final @Nullable Path file;
     private int sessions;
@@ -62,11 +63,16 @@ public final class RunReport {
         lastServer = server;
     }
 
-    /** Takes note of what a session holds now. */
-    public synchronized void sessionHolds(Server server, List<LayerStatistics> layers) {
+    /**
+     * Takes note of what a session holds now.
+     *
+     * @param sampled what was measured of its layers; empty if nothing was
+     */
+    public synchronized void sessionHolds(
+            Server server, List<LayerStatistics> layers, List<SampledLayer> sampled) {
         int tokens = tokens(layers);
         if (peak == null || tokens > peak.tokens) {
-            peak = new Peak(server, List.copyOf(layers), tokens);
+            peak = new Peak(server, List.copyOf(layers), List.copyOf(sampled), tokens);
             write();
         }
     }
@@ -130,17 +136,36 @@ public final class RunReport {
             }
             """, quoted(server == null ? null : server.provider), quoted(server == null ? null : server.backend),
                 quoted(server == null ? null : server.policy), sessions, tokens, resident, offloaded, stock,
-                layers.stream().map(RunReport::layer)
+                layers.stream().map(layer -> layer(layer, shown))
                         .collect(Collectors.joining(",", "", layers.isEmpty() ? "" : "\n  ")));
     }
 
-    private static String layer(LayerStatistics layer) {
+    private static String layer(LayerStatistics layer, @Nullable Peak peak) {
         double preference = layer.densePreference();
         return String.format(
                 Locale.ROOT,
-                "\n    {\"layer\": %d, \"kind\": %s, \"densePreference\": %s, \"tokens\": %d, \"residentBytes\": %d, \"offloadedBytes\": %d}",
+                "\n    {\"layer\": %d, \"kind\": %s, \"densePreference\": %s, \"tokens\": %d, \"residentBytes\": %d, \"offloadedBytes\": %d%s}",
                 layer.layer(), quoted(layer.kind()), Double.isFinite(preference) ? Double.toString(preference) : "null",
-                layer.tokens(), layer.residentBytes(), layer.offloadedBytes());
+                layer.tokens(), layer.residentBytes(), layer.offloadedBytes(),
+                peak == null
+                        ? ""
+                        : peak.sampled.stream()
+                                .filter(one -> one.layer() == layer.layer() && one.steps() > 0)
+                                .map(RunReport::sampled)
+                                .collect(Collectors.joining()));
+    }
+
+    /** Means of a step. */
+    private static String sampled(SampledLayer layer) {
+        double steps = layer.steps();
+        return String.format(
+                Locale.ROOT,
+                ", \"sampled\": {\"steps\": %d, \"appendMicros\": %.3f, \"scoreMicros\": %.3f, \"gatherMicros\": %.3f,"
+                        + " \"attendMicros\": %.3f, \"bytesRead\": %.0f, \"recall\": %s, \"recallSteps\": %d}",
+                layer.steps(), layer.appendNanos() / steps / 1000, layer.scoreNanos() / steps / 1000,
+                layer.gatherNanos() / steps / 1000, layer.attendNanos() / steps / 1000, layer.bytesRead() / steps,
+                layer.recallSteps() == 0 ? "null" : String.format(Locale.ROOT, "%.4f", layer.recall()),
+                layer.recallSteps());
     }
 
     private static String quoted(@Nullable String text) {

@@ -3,6 +3,7 @@ package io.github.tailorkv.spi;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Keys and values of one session in all layers, and the attention over them. Used by one thread at a time; several
@@ -45,6 +46,13 @@ public interface SessionCache extends AutoCloseable {
 
     /** What each layer holds now. */
     List<LayerStatistics> statistics();
+
+    /**
+     * Measures the decode steps that follow, until called with null. A cache that cannot measure does nothing.
+     *
+     * @param step filled in by {@link #attend}
+     */
+    default void measure(@Nullable StepSample step) {}
 
     /** Frees all memory and files; closing twice is harmless. */
     @Override

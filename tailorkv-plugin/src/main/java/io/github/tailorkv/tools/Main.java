@@ -15,9 +15,11 @@ import picocli.CommandLine.ScopeType;
 import picocli.CommandLine.Spec;
 
 /** {@code java -jar tailorkv.jar}: the root of the command-line tools. */
-@Command(name = "tailorkv", description = "Shows what TailorKV does to your model, and writes its profile.",
+@Command(name = "tailorkv",
+        description = "Shows what TailorKV does to your model, writes its profile, and looks into running applications.",
         mixinStandardHelpOptions = true, versionProvider = Main.ManifestVersion.class, scope = ScopeType.INHERIT,
-        synopsisSubcommandLabel = "COMMAND", subcommands = {ProfileCommand.class, EvaluateCommand.class},
+        synopsisSubcommandLabel = "COMMAND",
+        subcommands = {ProfileCommand.class, EvaluateCommand.class, InspectCommand.class},
         footer = {"", "Exit codes: 0 done, 1 failed (one line on standard error says why), 2 wrong usage."})
 public final class Main implements Callable<Integer> {
     @Spec

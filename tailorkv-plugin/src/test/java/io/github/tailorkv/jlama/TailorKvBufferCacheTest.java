@@ -1,6 +1,7 @@
 package io.github.tailorkv.jlama;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNotSame;
 import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
@@ -18,13 +19,20 @@ import io.github.tailorkv.config.Settings;
 import io.github.tailorkv.jlama.CountingProvider.CountingModel;
 import io.github.tailorkv.jlama.CountingProvider.CountingSession;
 import io.github.tailorkv.kernels.AttentionShape;
+import io.github.tailorkv.live.ModelMXBean;
+import io.github.tailorkv.live.SessionReading;
 import io.github.tailorkv.spi.ModelShape;
+import java.lang.management.ManagementFactory;
+import java.nio.file.Path;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.Properties;
 import java.util.UUID;
 import java.util.concurrent.atomic.AtomicReference;
+import javax.management.JMX;
+import javax.management.MBeanServer;
+import javax.management.ObjectName;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -53,7 +61,8 @@ class TailorKvBufferCacheTest {
         }
         Settings settings = Settings.from(all);
         ModelShape shape = new ModelShape(
-                "LLAMA", LAYERS, new AttentionShape(2, 1, 16, 0.25f, 0), CONTEXT, false, 1, Optional.empty());
+                "LLAMA", LAYERS, new AttentionShape(2, 1, 16, 0.25f, 0), CONTEXT, false, 1,
+                Optional.of(Path.of("counting-" + id)));
         return new TailorKvBufferCache(model, provider, provider.open(shape, settings), shape, settings);
     }
 
@@ -323,6 +332,31 @@ class TailorKvBufferCacheTest {
         cache.close();
         assertEquals(0, length(cache, id));
         assertEquals(2, provider.models.size());
+    }
+
+    @Test
+    void modelIsAnMxBeanFromOpeningToClosing() throws Exception {
+        MBeanServer server = ManagementFactory.getPlatformMBeanServer();
+        ObjectName name = new ObjectName("io.github.tailorkv:type=Model,name=counting-" + id);
+        TailorKvBufferCache cache = cache("tailorkv.sample", "2");
+        ModelMXBean bean = JMX.newMXBeanProxy(server, name, ModelMXBean.class);
+        turn(cache, 10, 6);
+        assertEquals(3, bean.getSampledSteps());
+        assertEquals(List.of(new SessionReading(id.toString(), false, 16, 3 * 533, 0)), bean.getSessions());
+        try (KvBuffer buffer = cache.getKvBuffer(id)) {
+            assertEquals(true, bean.getSessions().get(0).busy());
+            layer(cache, buffer, 0, 16, 1);
+            cache.session(buffer).abandonPass();
+        }
+        assertEquals(3, bean.getSampledSteps());
+        cache.forget(id);
+        assertEquals(List.of(), bean.getSessions());
+        cache.close();
+        assertFalse(server.isRegistered(name));
+        turn(cache, 1, 1);
+        assertTrue(server.isRegistered(name), "the model can be used again");
+        cache.close();
+        assertFalse(server.isRegistered(name));
     }
 
     @Test

@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import io.github.tailorkv.live.SampledLayer;
 import io.github.tailorkv.spi.LayerStatistics;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -41,7 +42,7 @@ class RunReportTest {
         assertSame(report, RunReport.to(Optional.of(folder.resolve("new/./report.json"))));
         for (int tokens : new int[] {3, 20, 7}) {
             report.sessionOpened(SERVER);
-            report.sessionHolds(SERVER, layers(tokens));
+            report.sessionHolds(SERVER, layers(tokens), List.of());
         }
         report.write();
         JsonNode json = read(file);
@@ -70,6 +71,31 @@ class RunReportTest {
     }
 
     @Test
+    void showsWhatWasMeasured() throws IOException {
+        Path file = folder.resolve("report.json");
+        RunReport report = RunReport.to(Optional.of(file));
+        report.sessionHolds(
+                SERVER, layers(5),
+                List.of(
+                        new SampledLayer(0, 4, 4_000, 0, 0, 10_000, 4096, Double.NaN, 0),
+                        new SampledLayer(1, 4, 4_000, 8_000, 12_000, 16_002, 1024, 0.875, 2)));
+        JsonNode quantized = read(file).get("layers").get(0).get("sampled");
+        assertEquals(4, quantized.get("steps").intValue());
+        assertEquals(1.0, quantized.get("appendMicros").doubleValue());
+        assertEquals(2.5, quantized.get("attendMicros").doubleValue());
+        assertEquals(1024, quantized.get("bytesRead").intValue());
+        assertTrue(quantized.get("recall").isNull());
+        JsonNode retrieval = read(file).get("layers").get(1).get("sampled");
+        assertEquals(2.0, retrieval.get("scoreMicros").doubleValue());
+        assertEquals(3.0, retrieval.get("gatherMicros").doubleValue());
+        assertEquals(4.001, retrieval.get("attendMicros").doubleValue(), 0.001);
+        assertEquals(0.875, retrieval.get("recall").doubleValue());
+        assertEquals(2, retrieval.get("recallSteps").intValue());
+        report.sessionHolds(SERVER, layers(6), List.of());
+        assertFalse(read(file).get("layers").get(0).has("sampled"), "off by default");
+    }
+
+    @Test
     void isWellFormedWithoutAnySession() throws IOException {
         Path file = folder.resolve("report.json");
         RunReport.to(Optional.of(file)).write();
@@ -83,7 +109,7 @@ class RunReportTest {
     void doesNotDependOnTheLocale() throws IOException {
         Path file = folder.resolve("report.json");
         RunReport report = RunReport.to(Optional.of(file));
-        report.sessionHolds(SERVER, layers(1234567));
+        report.sessionHolds(SERVER, layers(1234567), List.of());
         Locale before = Locale.getDefault();
         Locale.setDefault(Locale.forLanguageTag("ar-EG-u-nu-arab"));
         try {
