@@ -7,6 +7,7 @@ import io.github.tailorkv.config.Settings;
 import io.github.tailorkv.jlama.CacheVariant;
 import io.github.tailorkv.jlama.LoadedModel;
 import io.github.tailorkv.jlama.TokenSession;
+import io.github.tailorkv.kernels.KernelLadder;
 import io.github.tailorkv.spi.LayerStatistics;
 import io.github.tailorkv.spi.ModelShape;
 import io.github.tailorkv.tools.evaluate.Logits;
@@ -24,6 +25,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Properties;
+import java.util.function.IntFunction;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
@@ -52,6 +54,9 @@ final class ProfileCommand extends ModelCommand {
             description = "Lengths to run them at (${DEFAULT-VALUE}). Longer texts are cut.")
     private int[] lengths = {};
 
+    @Option(names = "--heads", description = "Also measure each head of each layer.")
+    private boolean heads;
+
     @Option(names = "--threshold", paramLabel = "TAU", defaultValue = "0.2",
             description = "Dense preference above which a layer is quantized (${DEFAULT-VALUE}).")
     private double threshold;
@@ -67,6 +72,9 @@ final class ProfileCommand extends ModelCommand {
     @Option(names = "--html", paramLabel = "FILE",
             description = "Where the report with charts goes. Default: beside the profile, ending in .html.")
     private @Nullable Path html;
+
+    /** By layer and query head, the sums over the texts. */
+    private double[][] headSums = {};
 
     private record Sample(String name, List<Integer> tokens) {
         static Sample of(String name, int[] tokens, int most) {
@@ -148,6 +156,11 @@ final class ProfileCommand extends ModelCommand {
         Properties properties = new Properties();
         properties.setProperty("tailorkv.policy", "online");
         properties.setProperty("tailorkv.threshold", Double.toString(threshold));
+        if (heads) {
+            // Of the GPU's sessions no heads are known.
+            properties.setProperty("tailorkv.backend", KernelLadder.choose("auto").name());
+            headSums = new double[model.shape().layers()][model.shape().attention().heads()];
+        }
         Settings settings = Settings.from(properties);
         List<Profile.Text> texts = new ArrayList<>();
         Progress progress = new Progress(err(), samples.stream().mapToInt(sample -> sample.tokens.size()).sum());
@@ -163,6 +176,7 @@ final class ProfileCommand extends ModelCommand {
                         throw new ToolException(sample.name + " is too short to judge layers by");
                     }
                     texts.add(new Profile.Text(sample.name, sample.tokens.size(), preferences));
+                    addHeads(probe.headPreferences());
                 }
                 progress.advance(sample.tokens.size());
             }
@@ -170,6 +184,18 @@ final class ProfileCommand extends ModelCommand {
             progress.end();
         }
         return texts;
+    }
+
+    private void addHeads(List<List<Double>> preferences) {
+        for (int layer = 0; layer < headSums.length; layer++) {
+            for (int head = 0; head < headSums[layer].length; head++) {
+                headSums[layer][head] += preferences.get(layer).get(head);
+            }
+        }
+    }
+
+    private List<Double> headMeans(int layer, int texts) {
+        return heads ? Arrays.stream(headSums[layer]).mapToObj(sum -> sum / texts).toList() : List.of();
     }
 
     private Profile profile(LoadedModel model, List<Profile.Text> texts) throws IOException {
@@ -181,7 +207,8 @@ final class ProfileCommand extends ModelCommand {
             layers.add(
                     new Profile.Layer(
                             spread.getAverage(), spread.getMin(), spread.getMax(),
-                            spread.getAverage() > threshold ? LayerKind.QUANTIZED : LayerKind.RETRIEVAL));
+                            spread.getAverage() > threshold ? LayerKind.QUANTIZED : LayerKind.RETRIEVAL,
+                            headMeans(i, texts.size())));
         }
         Profile.Model description = new Profile.Model(
                 shape.name(), modelName(), shape.layers(), shape.attention().heads(), shape.attention().kvHeads(),
@@ -212,7 +239,37 @@ final class ProfileCommand extends ModelCommand {
         out().println();
         out().println(
                 "* some texts are on the other side of the threshold: tailorkv.policy=online decides each by itself");
+        if (heads) {
+            printHeads(profile);
+        }
         out().println("Policy: " + Policy.list(kinds));
+    }
+
+    /** Query heads side by side, those that share a KV head between the same bars. */
+    private void printHeads(Profile profile) {
+        Profile.Model model = profile.model();
+        int group = model.heads() / model.kvHeads();
+        out().printf(Locale.ROOT, "%nDense preference of each query head, %s, mean over the texts in percent:%n%n",
+                group == 1 ? "each with a KV head of its own" : "KV heads (of " + group + ") between bars");
+        int width = Math.max(3, Integer.toString(model.heads()).length());
+        out().println("layer  " + heads(model, group, i -> Integer.toString(i), width));
+        for (int i = 0; i < profile.layers().size(); i++) {
+            List<Double> values = profile.layers().get(i).queryHeads();
+            out().println(
+                    String.format(Locale.ROOT, "%5d  ", i)
+                            + heads(model, group, head -> Long.toString(Math.round(100 * values.get(head))), width));
+        }
+        out().println();
+    }
+
+    private static String heads(Profile.Model model, int group, IntFunction<String> cell, int width) {
+        StringBuilder line = new StringBuilder();
+        for (int head = 0; head < model.heads(); head++) {
+            line.append(head > 0 && group > 1 && head % group == 0 ? " |" : "");
+            String text = cell.apply(head);
+            line.repeat(" ", Math.max(1, width + 1 - text.length())).append(text);
+        }
+        return line.toString();
     }
 
     private static String preference(double value) {

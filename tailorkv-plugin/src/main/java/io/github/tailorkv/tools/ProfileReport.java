@@ -62,11 +62,38 @@ final class ProfileReport {
                         profile.texts().stream().map(Profile.Text::name).toList(),
                         profile.texts().stream().map(Profile.Text::densePreference).toList(), false,
                         value -> String.format(Locale.ROOT, "%.2f", value)));
+        heads(page, layers);
         if (!keys.isEmpty()) {
             keys(page, layers);
         }
         memory(page);
         return page.html();
+    }
+
+    private void heads(Page page, List<String> layers) {
+        List<List<Double>> byLayer = profile.layers().stream().map(Profile.Layer::queryHeads).toList();
+        if (byLayer.stream().anyMatch(List::isEmpty)) {
+            return;
+        }
+        int kvHeads = profile.model().kvHeads();
+        int group = profile.model().heads() / kvHeads;
+        page.heading("By head")
+                .note("Mean over the texts. A layer has one kind for all its heads: one dense head among sparse ones is "
+                        + "outvoted, and what it loses is what a larger budget or more bits would have to mend.")
+                .chart(headMap("query head", profile.model().heads(), layers, byLayer));
+        if (group > 1) {
+            page.note("By KV head, each the mean of the " + group + " query heads that share it.")
+                    .chart(
+                            headMap("KV head", kvHeads, layers,
+                                    profile.layers().stream().map(layer -> layer.kvHeads(kvHeads)).toList()));
+        }
+    }
+
+    private static HeatMap headMap(String what, int count, List<String> layers, List<List<Double>> values) {
+        return new HeatMap("dense preference by layer and " + what, what,
+                IntStream.range(0, count).mapToObj(Integer::toString).toList(),
+                layers.stream().map(layer -> "layer " + layer).toList(), values, false,
+                value -> String.format(Locale.ROOT, "%.2f", value));
     }
 
     private void keys(Page page, List<String> layers) {
