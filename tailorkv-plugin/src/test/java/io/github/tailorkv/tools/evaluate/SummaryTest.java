@@ -93,6 +93,9 @@ class SummaryTest {
         assertEquals("0-1:quantize,2-3:retrieve", settings.policy().toString());
         assertEquals(Policy.Mode.FIXED, Contender.EXACT.settings().policy().mode());
         assertEquals(2, Contender.parse("paper2").settings().bits());
+        assertEquals("snapkv", Contender.parse("snapkv").settings().provider());
+        assertEquals("ours", Contender.series(Contender.parse("ours@128=balanced,budget=128").name()));
+        assertEquals("ours", Contender.series("ours"));
         assertFalse(Contender.DEFAULTS.contains(Contender.EXACT));
         for (String bad : List.of("nothing", "exact=balanced", "a b=balanced", "x=magic", "x=balanced,bits=3",
                 "x=b,c=d")) {
