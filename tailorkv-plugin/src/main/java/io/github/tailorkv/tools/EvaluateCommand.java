@@ -7,6 +7,7 @@ import io.github.tailorkv.tools.evaluate.Exercise;
 import io.github.tailorkv.tools.evaluate.ExerciseBook;
 import io.github.tailorkv.tools.evaluate.ResultFile;
 import io.github.tailorkv.tools.evaluate.Summary;
+import io.github.tailorkv.tools.html.Page;
 import io.github.tailorkv.tools.tasks.TaskFamily;
 import io.github.tailorkv.tools.tasks.TaskGenerator;
 import java.io.IOException;
@@ -21,6 +22,7 @@ import java.util.Set;
 import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
 /** Compares policies with the exact cache on tasks whose answers are known. */
@@ -83,6 +85,9 @@ final class EvaluateCommand extends ModelCommand {
     @Option(names = "--html", paramLabel = "FILE", description = "Report with charts. Default: report.html in DIR.")
     private @Nullable Path html;
 
+    @Mixin
+    private Pictures pictures = new Pictures();
+
     @Override
     void run() throws ToolException, IOException {
         List<Contender> contenders = contenders();
@@ -101,6 +106,7 @@ final class EvaluateCommand extends ModelCommand {
         checkWritable(file);
         checkWritable(pageFile);
         checkWritable(summaryFile);
+        pictures.check();
         ResultFile results = ResultFile.open(file);
         try (LoadedModel model = load()) {
             List<Exercise> exercises = exercises(model, chosen);
@@ -120,7 +126,9 @@ final class EvaluateCommand extends ModelCommand {
         print(summary);
         printDepths(byDepth);
         Files.writeString(summaryFile, summary.toJson(modelName()).toPrettyString());
-        Files.writeString(pageFile, new EvaluationReport(modelName(), summary, byDepth).html());
+        Page page = new EvaluationReport(modelName(), summary, byDepth).page();
+        Files.writeString(pageFile, page.html());
+        pictures.write(page, out());
         out().println(
                 "Results are in " + file + ", the summary is in " + summaryFile + ", the report in " + pageFile + ".");
     }

@@ -11,6 +11,7 @@ import io.github.tailorkv.kernels.KernelLadder;
 import io.github.tailorkv.spi.LayerStatistics;
 import io.github.tailorkv.spi.ModelShape;
 import io.github.tailorkv.tools.evaluate.Logits;
+import io.github.tailorkv.tools.html.Page;
 import io.github.tailorkv.tools.tasks.TaskFamily;
 import io.github.tailorkv.tools.tasks.TaskGenerator;
 import java.io.IOException;
@@ -28,6 +29,7 @@ import java.util.Properties;
 import java.util.function.IntFunction;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
 /** Finds out which layers of a model attend densely, and writes the profile beside the model. */
@@ -76,6 +78,9 @@ final class ProfileCommand extends ModelCommand {
     /** By layer and query head, the sums over the texts. */
     private double[][] headSums = {};
 
+    @Mixin
+    private Pictures pictures = new Pictures();
+
     private record Sample(String name, List<Integer> tokens) {
         static Sample of(String name, int[] tokens, int most) {
             return new Sample(name, Arrays.stream(tokens).limit(most).boxed().toList());
@@ -90,13 +95,16 @@ final class ProfileCommand extends ModelCommand {
         try (LoadedModel model = load()) {
             checkWritable(file);
             checkWritable(page);
+            pictures.check();
             List<Sample> samples = samples(model);
             KeyProbe probe = new KeyProbe(model.hybrid());
             List<Profile.Text> texts = measure(model, probe, samples);
             Profile profile = profile(model, texts);
             print(profile);
             profile.write(file);
-            Files.writeString(page, new ProfileReport(profile, model.shape(), probe.magnitudes()).html());
+            Page report = new ProfileReport(profile, model.shape(), probe.magnitudes()).page();
+            Files.writeString(page, report.html());
+            pictures.write(report, out());
             out().println("Wrote " + file + " and " + page + ".");
         }
     }

@@ -34,7 +34,7 @@ final class ProfileReport {
         this.keys = keys;
     }
 
-    String html() {
+    Page page() {
         Profile.Model model = profile.model();
         List<String> layers = IntStream.range(0, model.layers()).mapToObj(Integer::toString).toList();
         Map<Integer, LayerKind> kinds = new HashMap<>();
@@ -67,7 +67,7 @@ final class ProfileReport {
             keys(page, layers);
         }
         memory(page);
-        return page.html();
+        return page;
     }
 
     private void heads(Page page, List<String> layers) {

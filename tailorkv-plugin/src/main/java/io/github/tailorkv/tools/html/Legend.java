@@ -1,5 +1,6 @@
 package io.github.tailorkv.tools.html;
 
+import io.github.tailorkv.tools.html.Drawing.Anchor;
 import java.util.List;
 
 /** Names of series beside their colours, in as many rows as they need. */
@@ -17,12 +18,12 @@ final class Legend {
         return names.isEmpty() ? 0 : place(null, 0, 0, width) + ROW;
     }
 
-    void draw(Markup svg, double x, double y, double width) {
-        place(svg, x, y, width);
+    void draw(Drawing drawing, double x, double y, double width) {
+        place(drawing, x, y, width);
     }
 
     /** Returns the offset of the last row. */
-    private double place(@org.jspecify.annotations.Nullable Markup svg, double x, double y, double width) {
+    private double place(@org.jspecify.annotations.Nullable Drawing drawing, double x, double y, double width) {
         double column = 0;
         double row = 0;
         for (int i = 0; i < names.size(); i++) {
@@ -31,9 +32,9 @@ final class Legend {
                 column = 0;
                 row += ROW;
             }
-            if (svg != null) {
-                svg.rectangle(x + column, y + row, 12, 12, Palette.series(i), names.get(i));
-                svg.label(x + column + 17, y + row + 11, "start", "tick", names.get(i));
+            if (drawing != null) {
+                drawing.rectangle(x + column, y + row, 12, 12, Palette.series(i), names.get(i));
+                drawing.label(x + column + 17, y + row + 11, Anchor.START, TextStyle.TICK, names.get(i));
             }
             column += size;
         }
