@@ -2,6 +2,7 @@ package io.github.tailorkv.tools;
 
 import io.github.tailorkv.jlama.LoadedModel;
 import io.github.tailorkv.tools.evaluate.Contender;
+import io.github.tailorkv.tools.evaluate.Decisions;
 import io.github.tailorkv.tools.evaluate.Evaluation;
 import io.github.tailorkv.tools.evaluate.Exercise;
 import io.github.tailorkv.tools.evaluate.ExerciseBook;
@@ -126,7 +127,7 @@ final class EvaluateCommand extends ModelCommand {
         print(summary);
         printDepths(byDepth);
         Files.writeString(summaryFile, summary.toJson(modelName()).toPrettyString());
-        Page page = new EvaluationReport(modelName(), summary, byDepth).page();
+        Page page = new EvaluationReport(modelName(), summary, byDepth, Decisions.of(results.all())).page();
         Files.writeString(pageFile, page.html());
         pictures.write(page, out());
         out().println(

@@ -1,6 +1,7 @@
 package io.github.tailorkv.tools;
 
 import io.github.tailorkv.tools.evaluate.Contender;
+import io.github.tailorkv.tools.evaluate.Decisions;
 import io.github.tailorkv.tools.evaluate.Summary;
 import io.github.tailorkv.tools.html.BarChart;
 import io.github.tailorkv.tools.html.Chart;
@@ -15,9 +16,11 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.TreeSet;
 import java.util.function.ToDoubleFunction;
+import java.util.stream.IntStream;
 
 /** What {@code evaluate} found, as a page. */
 final class EvaluationReport {
@@ -27,12 +30,15 @@ final class EvaluationReport {
     private final String model;
     private final Summary tasks;
     private final Summary depths;
+    private final Optional<Decisions> decisions;
 
     /**
      * @param tasks families and texts
      * @param depths needles by depth
+     * @param decisions of prompts, if they had any
      */
-    EvaluationReport(String model, Summary tasks, Summary depths) {
+    EvaluationReport(String model, Summary tasks, Summary depths, Optional<Decisions> decisions) {
+        this.decisions = decisions;
         this.model = model;
         this.tasks = tasks;
         this.depths = depths;
@@ -55,6 +61,7 @@ final class EvaluationReport {
         if (!depths.lines().isEmpty()) {
             needles(page);
         }
+        decisions.ifPresent(made -> decisions(page, made));
         return page;
     }
 
@@ -142,6 +149,26 @@ final class EvaluationReport {
                 ScatterChart.Axis.powers("KV cache in RAM, relative to Jlama's", 2, spread.getMin(), spread.getMax(),
                         share -> String.format(Locale.ROOT, "%.3g", share).replaceFirst("\\.?0+$", "")),
                 vertical, better, series);
+    }
+
+    private static void decisions(Page page, Decisions made) {
+        List<Decisions.Decision> all = List.copyOf(made.families().values());
+        List<String> layers = IntStream.range(0, all.getFirst().densePreference().size()).mapToObj(Integer::toString)
+                .toList();
+        List<String> families = made.families().keySet().stream()
+                .map(label -> TaskFamily.labelled(label).stream().map(TaskFamily::title).findFirst().orElse(label))
+                .toList();
+        page.heading("What the prompts decided")
+                .note("Dense preference under " + made.policy() + ", mean over the prompts of a family: the same layer "
+                        + "attends to many tokens of one kind of text and to few of another.")
+                .chart(new HeatMap("dense preference by family and layer", "layer", layers, families,
+                        all.stream().map(Decisions.Decision::densePreference).toList(), false,
+                        value -> String.format(Locale.ROOT, "%.2f", value)))
+                .note("So each prompt gets kinds of its own: the share of the prompts, in percent, for which a layer was "
+                        + "quantized; for the others it retrieved.")
+                .chart(new HeatMap("layers quantized by family and layer", "layer", layers, families,
+                        all.stream().map(Decisions.Decision::quantized).toList(), false,
+                        value -> String.format(Locale.ROOT, "%.0f", 100 * value)));
     }
 
     private void needles(Page page) {

@@ -43,6 +43,11 @@ final class ProfileCommand extends ModelCommand {
     /** Shorter texts are attended to densely by every layer. */
     private static final int LEAST_TOKENS = 1280;
 
+    private static final int MOST_CONTEXT = 1 << 24;
+
+    /** Steps that are timed. */
+    private static final int STEPS = 17;
+
     /** Of different attention density. */
     private static final List<TaskFamily> SAMPLES = List.of(
             TaskFamily.NEEDLE_NOISE, TaskFamily.NEEDLE_ESSAY, TaskFamily.MANY_NEEDLES, TaskFamily.COMMON_WORDS,
@@ -58,6 +63,14 @@ final class ProfileCommand extends ModelCommand {
 
     @Option(names = "--heads", description = "Also measure each head of each layer.")
     private boolean heads;
+
+    @Option(names = "--contexts", paramLabel = "N", arity = "1..*", split = ",",
+            defaultValue = "2048,8192,32768,131072",
+            description = "Context lengths to foretell memory and speed for (${DEFAULT-VALUE}).")
+    private int[] contexts = {};
+
+    @Option(names = "--no-speed", description = "Foretell no speed, and so measure none.")
+    private boolean noSpeed;
 
     @Option(names = "--threshold", paramLabel = "TAU", defaultValue = "0.2",
             description = "Dense preference above which a layer is quantized (${DEFAULT-VALUE}).")
@@ -78,6 +91,11 @@ final class ProfileCommand extends ModelCommand {
     /** By layer and query head, the sums over the texts. */
     private double[][] headSums = {};
 
+    /** What the model took for a token behind the last text, to check the estimate by. */
+    private List<LayerKind> checkedKinds = List.of();
+    private int checkedTokens;
+    private double checkedMillis;
+
     @Mixin
     private Pictures pictures = new Pictures();
 
@@ -92,6 +110,9 @@ final class ProfileCommand extends ModelCommand {
         Path file = output != null ? output : directory().resolve(Profile.FILE);
         String name = String.valueOf(file.getFileName());
         Path page = html != null ? html : file.resolveSibling(name.replaceFirst("\\.json$", "") + ".html");
+        if (Arrays.stream(contexts).anyMatch(tokens -> tokens < 1 || tokens > MOST_CONTEXT)) {
+            throw new ToolException("--contexts takes lengths from 1 to " + MOST_CONTEXT);
+        }
         try (LoadedModel model = load()) {
             checkWritable(file);
             checkWritable(page);
@@ -102,7 +123,9 @@ final class ProfileCommand extends ModelCommand {
             Profile profile = profile(model, texts);
             print(profile);
             profile.write(file);
-            Page report = new ProfileReport(profile, model.shape(), probe.magnitudes()).page();
+            Forecast forecast = forecast(model, profile);
+            forecast.print(out());
+            Page report = new ProfileReport(profile, probe.magnitudes(), forecast).page();
             Files.writeString(page, report.html());
             pictures.write(report, out());
             out().println("Wrote " + file + " and " + page + ".");
@@ -185,6 +208,12 @@ final class ProfileCommand extends ModelCommand {
                     }
                     texts.add(new Profile.Text(sample.name, sample.tokens.size(), preferences));
                     addHeads(probe.headPreferences());
+                    if (!noSpeed && sample.equals(samples.getLast())) {
+                        checkedMillis = stepMillis(session);
+                        checkedTokens = session.position();
+                        checkedKinds = session.statistics().stream()
+                                .map(layer -> LayerKind.valueOf(layer.kind().toUpperCase(Locale.ROOT))).toList();
+                    }
                 }
                 progress.advance(sample.tokens.size());
             }
@@ -192,6 +221,34 @@ final class ProfileCommand extends ModelCommand {
             progress.end();
         }
         return texts;
+    }
+
+    /** The median of some steps. */
+    private static double stepMillis(TokenSession session) {
+        double[] millis = new double[STEPS];
+        for (int i = 0; i < STEPS; i++) {
+            long start = System.nanoTime();
+            session.step(i + 1);
+            millis[i] = (System.nanoTime() - start) / 1e6;
+        }
+        Arrays.sort(millis);
+        return millis[STEPS / 2];
+    }
+
+    private Forecast forecast(LoadedModel model, Profile profile) {
+        Forecast forecast = new Forecast(model.shape(), profile, contexts);
+        if (noSpeed) {
+            return forecast;
+        }
+        try (CacheVariant variant = model.variant(Settings.preset("exact"));
+                TokenSession session = variant.start()) {
+            int[] few = new int[16];
+            Arrays.setAll(few, i -> i + 1);
+            session.prefill(few);
+            stepMillis(session);
+            return forecast.withSpeed(stepMillis(session), session.position())
+                    .checked(checkedKinds, checkedTokens, checkedMillis);
+        }
     }
 
     private void addHeads(List<List<Double>> preferences) {

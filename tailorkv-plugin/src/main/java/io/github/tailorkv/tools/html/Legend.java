@@ -6,7 +6,7 @@ import java.util.List;
 /** Names of series beside their colours, in as many rows as they need. */
 final class Legend {
     private static final double ROW = 20;
-    private static final double CHARACTER = 7.2;
+    private static final double CHARACTER = 7.6;
 
     private final List<String> names;
 
