@@ -7,11 +7,11 @@ import java.util.Properties;
 
 /** A way to serve a model that a profile foretells memory and speed of, with the kinds of layers that it found. */
 enum PlannedPolicy {
-    EXACT("exact", "exact", false),
     BALANCED("balanced", "balanced", false),
     BALANCED_DISK("balanced, disk", "balanced", true),
     COMPACT("compact", "compact", false),
-    PAPER("paper", "paper", false);
+    PAPER("paper", "paper", false),
+    EXACT("exact", "exact", false);
 
     private final String title;
     private final String preset;

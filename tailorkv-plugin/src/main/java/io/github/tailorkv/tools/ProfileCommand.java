@@ -209,6 +209,7 @@ final class ProfileCommand extends ModelCommand {
                     texts.add(new Profile.Text(sample.name, sample.tokens.size(), preferences));
                     addHeads(probe.headPreferences());
                     if (!noSpeed && sample.equals(samples.getLast())) {
+                        stepMillis(session);
                         checkedMillis = stepMillis(session);
                         checkedTokens = session.position();
                         checkedKinds = session.statistics().stream()

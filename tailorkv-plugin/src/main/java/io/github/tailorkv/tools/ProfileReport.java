@@ -124,7 +124,7 @@ final class ProfileReport {
         page.heading("Speed")
                 .note("Milliseconds a token of the answer will take on this machine, by the tokens before it.")
                 .chart(new BarChart("ms a token", forecast.contexts(), forecast.speeds(), top, Double.NaN,
-                        value -> String.format(Locale.ROOT, "%.4g", value)))
+                        value -> String.format(Locale.ROOT, top < 20 ? "%.1f" : "%.0f", value)))
                 .table(forecast.speedHeader(), forecast.speedRows());
         forecast.speedNotes().forEach(page::note);
     }
