@@ -19,6 +19,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
@@ -127,11 +128,17 @@ final class EvaluateCommand extends ModelCommand {
         print(summary);
         printDepths(byDepth);
         Files.writeString(summaryFile, summary.toJson(modelName()).toPrettyString());
-        Page page = new EvaluationReport(modelName(), summary, byDepth, Decisions.of(results.all())).page();
+        Page page = new EvaluationReport(modelName(), summary, byDepth, decisions(results)).page();
         Files.writeString(pageFile, page.html());
         pictures.write(page, out());
         out().println(
                 "Results are in " + file + ", the summary is in " + summaryFile + ", the report in " + pageFile + ".");
+    }
+
+    /** Of families and texts; needles by depth are all of one kind. */
+    private static Optional<Decisions> decisions(ResultFile results) {
+        return Decisions.of(
+                results.all().stream().filter(result -> !ExerciseBook.isDepth(result.key().family())).toList());
     }
 
     private List<Contender> contenders() throws ToolException {

@@ -132,12 +132,14 @@ final class EvaluationReport {
         var spread = lines.stream().mapToDouble(Summary.Line::resident).summaryStatistics();
         List<ScatterChart.Series> series = new ArrayList<>();
         // Also those without a point, so that every policy keeps its colour.
-        for (String name : tasks.lines().stream().map(line -> Contender.series(line.policy())).distinct().toList()) {
+        List<String> policies = tasks.lines().stream().map(Summary.Line::policy).distinct().toList();
+        List<String> colours = policies.stream().map(Contender::series).toList();
+        for (String name : colours.stream().distinct().toList()) {
             List<Summary.Line> curve = lines.stream().filter(line -> Contender.series(line.policy()).equals(name))
                     .sorted(Comparator.comparingDouble(Summary.Line::resident)).toList();
             series.add(
                     new ScatterChart.Series(
-                            name, curve.stream().map(
+                            name, colours.indexOf(name), curve.stream().map(
                                     line -> new ScatterChart.Point(line.resident(), value.applyAsDouble(line),
                                             line.policy()
                                                     .substring(Math.min(name.length() + 1, line.policy().length())),

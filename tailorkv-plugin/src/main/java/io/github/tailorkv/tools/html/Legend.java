@@ -2,6 +2,7 @@ package io.github.tailorkv.tools.html;
 
 import io.github.tailorkv.tools.html.Drawing.Anchor;
 import java.util.List;
+import java.util.stream.IntStream;
 
 /** Names of series beside their colours, in as many rows as they need. */
 final class Legend {
@@ -9,9 +10,17 @@ final class Legend {
     private static final double CHARACTER = 7.6;
 
     private final List<String> names;
+    private final List<Integer> colours;
 
+    /** Series in the colours of their numbers. */
     Legend(List<String> names) {
+        this(names, IntStream.range(0, names.size()).boxed().toList());
+    }
+
+    /** @param colours numbers in the palette */
+    Legend(List<String> names, List<Integer> colours) {
         this.names = names;
+        this.colours = colours;
     }
 
     double height(double width) {
@@ -33,7 +42,7 @@ final class Legend {
                 row += ROW;
             }
             if (drawing != null) {
-                drawing.rectangle(x + column, y + row, 12, 12, Palette.series(i), names.get(i));
+                drawing.rectangle(x + column, y + row, 12, 12, Palette.series(colours.get(i)), names.get(i));
                 drawing.label(x + column + 17, y + row + 11, Anchor.START, TextStyle.TICK, names.get(i));
             }
             column += size;

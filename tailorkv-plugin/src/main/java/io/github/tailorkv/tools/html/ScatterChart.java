@@ -33,8 +33,12 @@ public final class ScatterChart implements Chart {
         LOW
     }
 
-    /** A series. */
-    public record Series(String name, List<Point> points) {
+    /**
+     * A series.
+     *
+     * @param colour number in the palette, that of the same series in other charts
+     */
+    public record Series(String name, int colour, List<Point> points) {
         public Series {
             points = List.copyOf(points);
         }
@@ -81,7 +85,8 @@ public final class ScatterChart implements Chart {
 
     @Override
     public Drawing drawing() {
-        Legend legend = new Legend(series.stream().map(Series::name).toList());
+        Legend legend = new Legend(
+                series.stream().map(Series::name).toList(), series.stream().map(Series::colour).toList());
         double bottom = TOP + HEIGHT;
         double width = LEFT + WIDTH + 30;
         Drawing drawing = new Drawing(
@@ -103,8 +108,8 @@ public final class ScatterChart implements Chart {
         Axes.turned(drawing, 14, TOP + HEIGHT / 2, vertical.title());
         drawing.label(LEFT + WIDTH / 2, bottom + 38, Anchor.MIDDLE, TextStyle.TITLE, horizontal.title());
         frontier(drawing, bottom);
-        for (int s = 0; s < series.size(); s++) {
-            draw(drawing, series.get(s), Palette.series(s), bottom);
+        for (Series one : series) {
+            draw(drawing, one, Palette.series(one.colour()), bottom);
         }
         legend.draw(drawing, LEFT, bottom + 52, WIDTH);
         return drawing;
@@ -119,12 +124,27 @@ public final class ScatterChart implements Chart {
         drawing.track(track, colour);
         for (Point point : one.points()) {
             drawing.circle(x(point), y(point, bottom), 5, colour, one.name() + ", " + point.title());
-            boolean room = x(point) < LEFT + WIDTH - 8 * point.label().length();
-            if (!point.label().isEmpty()) {
-                drawing.label(
-                        x(point) + (room ? 8 : -8), y(point, bottom) - 7, room ? Anchor.START : Anchor.END,
-                        TextStyle.DARK, point.label());
-            }
+        }
+        labels(drawing, one, bottom);
+    }
+
+    /** Points that lie together share a label. */
+    private void labels(Drawing drawing, Series one, double bottom) {
+        List<Point> left = new ArrayList<>(one.points());
+        left.removeIf(point -> point.label().isEmpty());
+        while (!left.isEmpty()) {
+            Point first = left.getFirst();
+            List<Point> together = left.stream()
+                    .filter(
+                            point -> Math.abs(x(point) - x(first)) < 30
+                                    && Math.abs(y(point, bottom) - y(first, bottom)) < 12)
+                    .toList();
+            left.removeAll(together);
+            String label = String.join(", ", together.stream().map(Point::label).toList());
+            boolean room = x(first) < LEFT + WIDTH - 8 * label.length();
+            drawing.label(
+                    x(first) + (room ? 8 : -8), y(first, bottom) - 7, room ? Anchor.START : Anchor.END, TextStyle.DARK,
+                    label);
         }
     }
 

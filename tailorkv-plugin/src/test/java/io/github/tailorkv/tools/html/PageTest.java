@@ -116,7 +116,7 @@ class PageTest {
                 .chart(new ScatterChart(new ScatterChart.Axis(NASTY, 0, 1, 4, false, Double::toString),
                         ScatterChart.Axis.powers("log", 10, 2e-6, 1, Double::toString),
                         ScatterChart.Better.HIGH,
-                        List.of(new ScatterChart.Series(NASTY,
+                        List.of(new ScatterChart.Series(NASTY, 3,
                                 List.of(new ScatterChart.Point(0.5, 0.1, NASTY, NASTY),
                                         new ScatterChart.Point(0.6, 0.3, "", NASTY))))));
     }
