@@ -46,7 +46,7 @@ class ToolsIT {
     void profileWritesWhatTheRuntimeReads() throws Exception {
         Path text = Files.writeString(folder.resolve("text.txt"),
                 "The road bends gently past the houses. ".repeat(250));
-        tool("profile", model, "--tokens", "1400", "--text", text).successful();
+        tool("profile", model, "--tokens", "1400", "--text", text, "--no-speed").successful();
         String profile = Files.readString(model.resolve("tailorkv.json"));
         assertTrue(profile.contains("\"format\": \"tailorkv-profile\""), profile);
         assertTrue(Files.readString(model.resolve("tailorkv.html")).contains("a &lt;b&gt; model"));
@@ -91,6 +91,8 @@ class ToolsIT {
         complains("cannot write", "profile", model, "-o", folder.resolve("nowhere/profile.json"));
         complains("cannot make the folder", "evaluate", model, "-o", blank.resolve("x"));
         complains("--policy mine=magic", "evaluate", model, "-o", folder.resolve("x"), "--policy", "mine=magic");
+        complains("cannot make the folder", "profile", model, "--png", blank.resolve("x"));
+        complains("--contexts takes", "profile", model, "--contexts", "0");
         complains("--families magic is none of", "evaluate", model, "-o", folder.resolve("x"), "--families", "magic");
     }
 

@@ -45,19 +45,18 @@ final class DensePreference {
         shape = context.shape();
     }
 
-    /** The score, in [0, 1]. */
-    double compute(Workers workers) {
-        double[] outside = new double[shape.kvHeads()];
-        workers.run((head, slot) -> outside[head] = outsideOfHead(head), shape.kvHeads());
-        double sum = 0;
-        for (double value : outside) {
-            sum += value;
+    /** The scores of the query heads, each in [0, 1]; that of the layer is their mean. */
+    double[] perHead(Workers workers) {
+        double[] outside = new double[shape.heads()];
+        workers.run((head, slot) -> addOutside(head, outside), shape.kvHeads());
+        for (int head = 0; head < outside.length; head++) {
+            outside[head] /= queries.count();
         }
-        return sum / ((double) shape.heads() * queries.count());
+        return outside;
     }
 
-    /** Mass outside the top tokens, summed over the rows of a head group. */
-    private double outsideOfHead(int head) {
+    /** Adds the mass outside the top tokens, summed over the queries, for the query heads of a KV head. */
+    private void addOutside(int head, double[] outside) {
         AttentionKernels kernels = context.kernels();
         int headSize = shape.headSize();
         int group = shape.groupSize();
@@ -97,12 +96,10 @@ final class DensePreference {
                     }
                 }
             }
-            double outside = 0;
             for (int row = 0; row < rows; row++) {
                 int tokens = queries.position(row / group) + 1;
-                outside += 1 - topMass(mass[row], count[row], keep(tokens));
+                outside[head * group + row % group] += 1 - topMass(mass[row], count[row], keep(tokens));
             }
-            return outside;
         }
     }
 

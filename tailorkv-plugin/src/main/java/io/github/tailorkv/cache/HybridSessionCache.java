@@ -7,11 +7,12 @@ import io.github.tailorkv.spi.StepSample;
 import io.github.tailorkv.spi.StepSample.Phase;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /** One session: a {@link LayerCache} for each layer and the exact tiles that they share. */
-final class HybridSessionCache implements SessionCache {
+final class HybridSessionCache implements SessionCache, HeadPreferences {
 
     private final HybridModelCache model;
     private final TilePool tiles;
@@ -126,6 +127,11 @@ final class HybridSessionCache implements SessionCache {
             all.add(layers[layer].statistics(layer == 0 ? spare : 0));
         }
         return all;
+    }
+
+    @Override
+    public List<List<Double>> headPreferences() {
+        return Arrays.stream(layers).map(LayerCache::headPreferences).toList();
     }
 
     @Override

@@ -8,6 +8,7 @@ import io.github.tailorkv.live.FlightEvents;
 import io.github.tailorkv.spi.LayerStatistics;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -37,6 +38,7 @@ final class LayerCache implements AutoCloseable {
     private @Nullable SealedBlocks sealed;
     private @Nullable LayerKind kind;
     private double densePreference = Double.NaN;
+    private double[] headPreferences = {};
     private final @Nullable RecentQueries queries;
     private int[] tiles = new int[4];
     private int tileCount;
@@ -249,7 +251,8 @@ final class LayerCache implements AutoCloseable {
             if (queries == null || length < context.leastTokensToJudge() || queries.count() == 0) {
                 return;
             }
-            densePreference = new DensePreference(context, this, queries).compute(workers);
+            headPreferences = new DensePreference(context, this, queries).perHead(workers);
+            densePreference = Arrays.stream(headPreferences).average().orElse(Double.NaN);
             fixed = densePreference > context.settings().threshold() ? LayerKind.QUANTIZED : LayerKind.RETRIEVAL;
         }
         sealed = context.convert(sealed(), fixed, workers);
@@ -258,6 +261,11 @@ final class LayerCache implements AutoCloseable {
         if (queries != null) {
             queries.release();
         }
+    }
+
+    /** Dense preference of each query head; empty where it was not computed. */
+    List<Double> headPreferences() {
+        return Arrays.stream(headPreferences).boxed().toList();
     }
 
     /** What this layer holds; {@code spare} is its share of memory that belongs to the session. */

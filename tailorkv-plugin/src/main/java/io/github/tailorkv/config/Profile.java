@@ -55,8 +55,33 @@ public record Profile(Model model, double threshold, List<Layer> layers, List<Te
     public record Model(String type, String name, int layers, int heads, int kvHeads, int headSize,
             String fingerprint) {}
 
-    /** One layer: its dense preference over all texts, and its kind. */
-    public record Layer(double mean, double least, double most, LayerKind kind) {}
+    /**
+     * One layer: its dense preference over all texts, and its kind.
+     *
+     * @param queryHeads mean of each query head; empty where heads were not looked at
+     */
+    public record Layer(double mean, double least, double most, LayerKind kind, List<Double> queryHeads) {
+
+        public Layer {
+            queryHeads = List.copyOf(queryHeads);
+        }
+
+        /** A layer whose heads were not looked at. */
+        public Layer(double mean, double least, double most, LayerKind kind) {
+            this(mean, least, most, kind, List.of());
+        }
+
+        /** Dense preference of each KV head: the mean of the query heads that share it. */
+        public List<Double> kvHeads(int count) {
+            int group = queryHeads.size() / count;
+            List<Double> means = new ArrayList<>();
+            for (int i = 0; i + group <= queryHeads.size() && group > 0; i += group) {
+                means.add(
+                        queryHeads.subList(i, i + group).stream().mapToDouble(value -> value).average().orElse(0));
+            }
+            return means;
+        }
+    }
 
     /** A text that was run, and what it gave. */
     public record Text(String name, int tokens, List<Double> densePreference) {
@@ -97,7 +122,8 @@ public record Profile(Model model, double threshold, List<Layer> layers, List<Te
             layers.add(
                     new Layer(
                             preference(layer, "mean"), preference(layer, "min"), preference(layer, "max"),
-                            kind(layer.text("kind"))));
+                            kind(layer.text("kind")),
+                            layer.has("queryHeads") ? layer.numbers("queryHeads") : List.of()));
         }
         List<Text> texts = new ArrayList<>();
         for (JsonObject entry : json.objects("texts")) {
@@ -150,22 +176,23 @@ public record Profile(Model model, double threshold, List<Layer> layers, List<Te
     JsonObject toJson() {
         List<JsonObject> layerList = new ArrayList<>();
         for (Layer layer : layers) {
-            layerList.add(
-                    new JsonObject()
-                            .put("layer", layerList.size())
-                            .put("kind", layer.kind.label())
-                            .put("mean", rounded(layer.mean))
-                            .put("min", rounded(layer.least))
-                            .put("max", rounded(layer.most)));
+            JsonObject entry = new JsonObject()
+                    .put("layer", layerList.size())
+                    .put("kind", layer.kind.label())
+                    .put("mean", rounded(layer.mean))
+                    .put("min", rounded(layer.least))
+                    .put("max", rounded(layer.most));
+            if (!layer.queryHeads.isEmpty()) {
+                entry.put("queryHeads", rounded(layer.queryHeads))
+                        .put("kvHeads", rounded(layer.kvHeads(model.kvHeads)));
+            }
+            layerList.add(entry);
         }
         List<JsonObject> textList = new ArrayList<>();
         for (Text text : texts) {
-            List<Double> values = new ArrayList<>();
-            for (double value : text.densePreference) {
-                values.add(rounded(value));
-            }
             textList.add(
-                    new JsonObject().put("name", text.name).put("tokens", text.tokens).put("densePreference", values));
+                    new JsonObject().put("name", text.name).put("tokens", text.tokens)
+                            .put("densePreference", rounded(text.densePreference)));
         }
         return new JsonObject()
                 .put("format", FORMAT)
@@ -183,6 +210,10 @@ public record Profile(Model model, double threshold, List<Layer> layers, List<Te
                 .put("threshold", threshold)
                 .put("layers", layerList)
                 .put("texts", textList);
+    }
+
+    private static List<Double> rounded(List<Double> values) {
+        return values.stream().map(value -> rounded(value)).toList();
     }
 
     private static double rounded(double value) {

@@ -2,11 +2,13 @@ package io.github.tailorkv.tools;
 
 import io.github.tailorkv.jlama.LoadedModel;
 import io.github.tailorkv.tools.evaluate.Contender;
+import io.github.tailorkv.tools.evaluate.Decisions;
 import io.github.tailorkv.tools.evaluate.Evaluation;
 import io.github.tailorkv.tools.evaluate.Exercise;
 import io.github.tailorkv.tools.evaluate.ExerciseBook;
 import io.github.tailorkv.tools.evaluate.ResultFile;
 import io.github.tailorkv.tools.evaluate.Summary;
+import io.github.tailorkv.tools.html.Page;
 import io.github.tailorkv.tools.tasks.TaskFamily;
 import io.github.tailorkv.tools.tasks.TaskGenerator;
 import java.io.IOException;
@@ -14,12 +16,15 @@ import java.nio.file.FileSystemException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.Arrays;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
 import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
 /** Compares policies with the exact cache on tasks whose answers are known. */
@@ -36,15 +41,17 @@ final class EvaluateCommand extends ModelCommand {
     @Option(names = "--policy", paramLabel = "NAME[=SETTINGS]", arity = "1..*",
             description = "Policies to compare with exact. SETTINGS is a preset and settings over it, such as "
                     + "balanced,budget=64,offload=disk (names as in the system properties, without tailorkv.); "
-                    + "streaming=provider=streaming,sinks=4,recent=1020 is a rival. "
-                    + "Default: quantize4, retrieve, paper1, paper2, balanced, compact.")
+                    + "names as in ours@128 and ours@256 are points of one curve. "
+                    + "Default: quantize4, retrieve, paper1, paper2, balanced, compact and the rivals kivi2 (uniform "
+                    + "quantization), streaming (sinks and recent window), snapkv (eviction).")
     private List<String> policies = List.of();
 
     @Option(names = "--families", paramLabel = "F", arity = "1..*", split = ",",
-            description = "Families of tasks. Default: all of niah_noise, niah_essay, niah_uuid, multikey_needles, "
-                    + "multikey_uuid, multivalue, multiquery, vartrack, common_words, frequent_words, facts. "
-                    + "none for none.")
-    private List<String> families = List.of();
+            description = "Families of tasks: ruler (the default) for all of niah_noise, niah_essay, niah_uuid, "
+                    + "multikey_needles, multikey_uuid, multivalue, multiquery, vartrack, common_words, "
+                    + "frequent_words, facts, as the reference model knows them; generic for passkey, locker, lockers, "
+                    + "told_variables, listed_words, which explain themselves to any instruct model; none for none.")
+    private List<String> families = List.of(TaskFamily.RULER);
 
     @Option(names = "--tokens", paramLabel = "N", arity = "1..*", split = ",", defaultValue = "2048,4096",
             description = "Lengths of the prompts (${DEFAULT-VALUE}).")
@@ -55,7 +62,8 @@ final class EvaluateCommand extends ModelCommand {
     private int count;
 
     @Option(names = "--depths", paramLabel = "N",
-            description = "Also hide a needle at N depths of each length, from the beginning of the text to its end.")
+            description = "Also hide a needle at N depths of each length, from the beginning of the text to its end; with "
+                    + "generic families a pass key.")
     private int depths;
 
     @Option(names = "--text", paramLabel = "FILE", arity = "1..*",
@@ -79,6 +87,9 @@ final class EvaluateCommand extends ModelCommand {
     @Option(names = "--html", paramLabel = "FILE", description = "Report with charts. Default: report.html in DIR.")
     private @Nullable Path html;
 
+    @Mixin
+    private Pictures pictures = new Pictures();
+
     @Override
     void run() throws ToolException, IOException {
         List<Contender> contenders = contenders();
@@ -97,6 +108,7 @@ final class EvaluateCommand extends ModelCommand {
         checkWritable(file);
         checkWritable(pageFile);
         checkWritable(summaryFile);
+        pictures.check();
         ResultFile results = ResultFile.open(file);
         try (LoadedModel model = load()) {
             List<Exercise> exercises = exercises(model, chosen);
@@ -116,9 +128,17 @@ final class EvaluateCommand extends ModelCommand {
         print(summary);
         printDepths(byDepth);
         Files.writeString(summaryFile, summary.toJson(modelName()).toPrettyString());
-        Files.writeString(pageFile, new EvaluationReport(modelName(), summary, byDepth).html());
+        Page page = new EvaluationReport(modelName(), summary, byDepth, decisions(results)).page();
+        Files.writeString(pageFile, page.html());
+        pictures.write(page, out());
         out().println(
                 "Results are in " + file + ", the summary is in " + summaryFile + ", the report in " + pageFile + ".");
+    }
+
+    /** Of families and texts; needles by depth are all of one kind. */
+    private static Optional<Decisions> decisions(ResultFile results) {
+        return Decisions.of(
+                results.all().stream().filter(result -> !ExerciseBook.isDepth(result.key().family())).toList());
     }
 
     private List<Contender> contenders() throws ToolException {
@@ -140,18 +160,15 @@ final class EvaluateCommand extends ModelCommand {
     }
 
     private List<TaskFamily> families() throws ToolException {
-        if (families.isEmpty()) {
-            return Arrays.asList(TaskFamily.values());
-        }
-        List<TaskFamily> chosen = new ArrayList<>();
+        Set<TaskFamily> chosen = new LinkedHashSet<>();
         for (String label : families) {
-            if (!label.equals("none")) {
-                chosen.add(
-                        TaskFamily.labelled(label).orElseThrow(
-                                () -> new ToolException("--families " + label + " is none of " + TaskFamily.labels())));
+            List<TaskFamily> labelled = TaskFamily.labelled(label);
+            if (labelled.isEmpty() && !label.equals("none")) {
+                throw new ToolException("--families " + label + " is none of " + TaskFamily.labels() + ", none");
             }
+            chosen.addAll(labelled);
         }
-        return chosen;
+        return List.copyOf(chosen);
     }
 
     private List<Exercise> exercises(LoadedModel model, List<TaskFamily> chosen) throws ToolException, IOException {
@@ -164,13 +181,14 @@ final class EvaluateCommand extends ModelCommand {
             }
         }
         List<Exercise> exercises = new ArrayList<>();
+        boolean generic = chosen.stream().anyMatch(TaskFamily::isGeneric);
         for (int index = 0; index < count; index++) {
             for (int length : lengths) {
                 for (TaskFamily family : chosen) {
                     exercises.add(book.task(family, length, index));
                 }
                 for (int i = 0; i < depths; i++) {
-                    exercises.add(book.needle(i / (depths - 1.0), length, index));
+                    exercises.add(book.needle(i / (depths - 1.0), length, index, generic));
                 }
             }
         }

@@ -1,5 +1,6 @@
 package io.github.tailorkv.tools;
 
+import io.github.tailorkv.cache.HeadPreferences;
 import io.github.tailorkv.config.Settings;
 import io.github.tailorkv.spi.KvCacheProvider;
 import io.github.tailorkv.spi.LayerStatistics;
@@ -12,12 +13,17 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
+import java.util.function.Supplier;
 
-/** Another provider with a look at the keys that pass: the mean magnitude of each channel. For one session at a time. */
+/**
+ * Another provider with a look at the keys that pass, the mean magnitude of each channel, and at what its session finds out
+ * about heads. For one session at a time.
+ */
 final class KeyProbe implements KvCacheProvider {
     private final KvCacheProvider provider;
     private double[][] sums = {};
     private long[] tokens = {};
+    private Supplier<List<List<Double>>> heads = List::of;
 
     KeyProbe(KvCacheProvider provider) {
         this.provider = provider;
@@ -34,6 +40,11 @@ final class KeyProbe implements KvCacheProvider {
                             Arrays.stream(sums[layer]).max().orElse(0) / count));
         }
         return all;
+    }
+
+    /** Dense preference of each query head of each layer in the newest session; empty if it does not know. */
+    List<List<Double>> headPreferences() {
+        return heads.get();
     }
 
     @Override
@@ -76,6 +87,7 @@ final class KeyProbe implements KvCacheProvider {
     }
 
     private SessionCache watched(SessionCache session, int width) {
+        heads = session instanceof HeadPreferences judged ? judged::headPreferences : List::of;
         return new SessionCache() {
             @Override
             public int length() {

@@ -1,40 +1,32 @@
 package io.github.tailorkv.tools;
 
-import io.github.tailorkv.cache.MemoryEstimate;
 import io.github.tailorkv.config.LayerKind;
 import io.github.tailorkv.config.Policy;
 import io.github.tailorkv.config.Profile;
-import io.github.tailorkv.config.Settings;
-import io.github.tailorkv.spi.ModelShape;
 import io.github.tailorkv.tools.html.BarChart;
 import io.github.tailorkv.tools.html.HeatMap;
 import io.github.tailorkv.tools.html.Page;
-import java.util.ArrayList;
 import java.util.Collections;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
-import java.util.Properties;
 import java.util.stream.IntStream;
 
 /** A profile as a page: dense preference, what follows from it, and the memory that it will take. */
 final class ProfileReport {
-    private static final int[] CONTEXTS = {2048, 8192, 32768, 131072};
-    private static final List<String> PRESETS = List.of("balanced", "balanced, disk", "compact", "paper");
-
     private final Profile profile;
-    private final ModelShape shape;
     private final List<KeyMagnitudes> keys;
+    private final Forecast forecast;
 
     /** @param keys of each layer; empty where they were not measured */
-    ProfileReport(Profile profile, ModelShape shape, List<KeyMagnitudes> keys) {
+    ProfileReport(Profile profile, List<KeyMagnitudes> keys, Forecast forecast) {
         this.profile = profile;
-        this.shape = shape;
         this.keys = keys;
+        this.forecast = forecast;
     }
 
-    String html() {
+    Page page() {
         Profile.Model model = profile.model();
         List<String> layers = IntStream.range(0, model.layers()).mapToObj(Integer::toString).toList();
         Map<Integer, LayerKind> kinds = new HashMap<>();
@@ -62,11 +54,39 @@ final class ProfileReport {
                         profile.texts().stream().map(Profile.Text::name).toList(),
                         profile.texts().stream().map(Profile.Text::densePreference).toList(), false,
                         value -> String.format(Locale.ROOT, "%.2f", value)));
+        heads(page, layers);
         if (!keys.isEmpty()) {
             keys(page, layers);
         }
         memory(page);
-        return page.html();
+        speed(page);
+        return page;
+    }
+
+    private void heads(Page page, List<String> layers) {
+        List<List<Double>> byLayer = profile.layers().stream().map(Profile.Layer::queryHeads).toList();
+        if (byLayer.stream().anyMatch(List::isEmpty)) {
+            return;
+        }
+        int kvHeads = profile.model().kvHeads();
+        int group = profile.model().heads() / kvHeads;
+        page.heading("By head")
+                .note("Mean over the texts. A layer has one kind for all its heads: one dense head among sparse ones is "
+                        + "outvoted, and what it loses is what a larger budget or more bits would have to mend.")
+                .chart(headMap("query head", profile.model().heads(), layers, byLayer));
+        if (group > 1) {
+            page.note("By KV head, each the mean of the " + group + " query heads that share it.")
+                    .chart(
+                            headMap("KV head", kvHeads, layers,
+                                    profile.layers().stream().map(layer -> layer.kvHeads(kvHeads)).toList()));
+        }
+    }
+
+    private static HeatMap headMap(String what, int count, List<String> layers, List<List<Double>> values) {
+        return new HeatMap("dense preference by layer and " + what, what,
+                IntStream.range(0, count).mapToObj(Integer::toString).toList(),
+                layers.stream().map(layer -> "layer " + layer).toList(), values, false,
+                value -> String.format(Locale.ROOT, "%.2f", value));
     }
 
     private void keys(Page page, List<String> layers) {
@@ -85,52 +105,27 @@ final class ProfileReport {
     }
 
     private void memory(Page page) {
-        List<LayerKind> kinds = profile.layers().stream().map(Profile.Layer::kind).toList();
-        List<String> contexts = IntStream.of(CONTEXTS).mapToObj(tokens -> tokens / 1024 + "k").toList();
-        List<BarChart.Series> series = new ArrayList<>();
-        List<List<String>> rows = new ArrayList<>();
-        List<String> stock = new ArrayList<>(List.of("Jlama"));
-        for (int tokens : CONTEXTS) {
-            stock.add(bytes((double) shape.stockBytesPerToken() * tokens));
-        }
-        rows.add(stock);
-        for (String preset : PRESETS) {
-            MemoryEstimate estimate = new MemoryEstimate(shape, settings(preset));
-            List<Double> ratios = new ArrayList<>();
-            List<String> row = new ArrayList<>(List.of(preset));
-            for (int tokens : CONTEXTS) {
-                double resident = estimate.resident(kinds, tokens);
-                ratios.add(100 * resident / ((double) shape.stockBytesPerToken() * tokens));
-                row.add(bytes(resident) + " + " + bytes(estimate.offloaded(kinds, tokens)));
-            }
-            series.add(new BarChart.Series(preset, ratios, List.of(), List.of()));
-            rows.add(row);
-        }
         double top = BarChart.roundTop(
-                series.stream().mapToDouble(one -> Collections.max(one.values())).max().orElse(100));
-        List<String> header = new ArrayList<>(List.of("KV cache of a session"));
-        header.addAll(contexts);
+                forecast.memoryRatios().stream().mapToDouble(one -> Collections.max(one.values())).max().orElse(100));
         page.heading("Memory")
                 .note("What one session of this model will hold in RAM, as a share of Jlama's own cache, with the kinds "
                         + "of layers above. In the table: in RAM + offloaded.")
-                .chart(new BarChart("% of Jlama's cache", contexts, series, top, Double.NaN,
+                .chart(new BarChart("% of Jlama's cache", forecast.contexts(), forecast.memoryRatios(), top, Double.NaN,
                         value -> String.format(Locale.ROOT, "%.0f", value)))
-                .table(header, rows);
+                .table(forecast.memoryHeader(), forecast.memoryRows());
     }
 
-    private static Settings settings(String preset) {
-        Properties properties = new Properties();
-        boolean disk = preset.endsWith(", disk");
-        properties.setProperty("tailorkv.preset", disk ? preset.substring(0, preset.indexOf(',')) : preset);
-        if (disk) {
-            properties.setProperty("tailorkv.offload", "disk");
+    private void speed(Page page) {
+        if (forecast.speedRows().isEmpty()) {
+            return;
         }
-        return Settings.from(properties);
-    }
-
-    private static String bytes(double bytes) {
-        return bytes < 1 << 30
-                ? String.format(Locale.ROOT, "%.1f MiB", bytes / (1 << 20))
-                : String.format(Locale.ROOT, "%.2f GiB", bytes / (1 << 30));
+        double top = BarChart.roundTop(
+                forecast.speeds().stream().mapToDouble(one -> Collections.max(one.values())).max().orElse(1));
+        page.heading("Speed")
+                .note("Milliseconds a token of the answer will take on this machine, by the tokens before it.")
+                .chart(new BarChart("ms a token", forecast.contexts(), forecast.speeds(), top, Double.NaN,
+                        value -> String.format(Locale.ROOT, top < 20 ? "%.1f" : "%.0f", value)))
+                .table(forecast.speedHeader(), forecast.speedRows());
+        forecast.speedNotes().forEach(page::note);
     }
 }

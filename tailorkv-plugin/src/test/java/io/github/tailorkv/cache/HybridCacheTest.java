@@ -228,7 +228,7 @@ class HybridCacheTest {
                         j -> driver.randomKey(),
                         j -> driver.randomKey());
             }
-            double outside = 0;
+            double[] outside = new double[GQA.heads()];
             for (int i = 1275; i < 1280; i++) {
                 for (int head = 0; head < GQA.heads(); head++) {
                     double[] weights = driver.naive.weights(asked.get(i), head, i);
@@ -237,12 +237,49 @@ class HybridCacheTest {
                     for (int t = 0; t < (int) (0.1 * weights.length); t++) {
                         top += weights[weights.length - 1 - t];
                     }
-                    outside += 1 - top;
+                    outside[head] += (1 - top) / 5;
                 }
             }
             driver.append(1, 2);
-            assertEquals(outside / (5 * GQA.heads()), driver.statistics().densePreference(), 2e-3,
-                    () -> "seed " + seed);
+            java.util.List<Double> heads = driver.headPreferences();
+            assertEquals(outside.length, heads.size());
+            for (int head = 0; head < outside.length; head++) {
+                assertEquals(outside[head], heads.get(head), 2e-3, "head " + head + ", seed " + seed);
+            }
+            assertEquals(java.util.Arrays.stream(outside).average().orElseThrow(),
+                    driver.statistics().densePreference(), 2e-3, () -> "seed " + seed);
+        }
+    }
+
+    /**
+     * Attention made by hand: 64 of 1280 tokens (the top 5 %) weigh r times as much as each of the others, so that
+     * P = 1 - 64 r / (64 r + 1216). The keys are read back from 8 bits, hence the tolerance.
+     */
+    @Test
+    void densePreferenceOfHandMadeAttention() {
+        double[] ratios = {19, 1, 1e13, 76, 1 / 19.0, 1};
+        double[] golden = {0.5, 0.95, 0, 0.2, 1 - 64 / (64 / 19.0 + 1216), 0.95};
+        try (SessionDriver driver = new SessionDriver(GQA, SessionDriver.settings("policy=online", "queries=1"), 1)) {
+            float[] query = new float[GQA.heads() * GQA.headSize()];
+            for (int head = 0; head < GQA.heads(); head++) {
+                query[head * GQA.headSize()] = (float) (Math.log(ratios[head]) / GQA.scale());
+            }
+            for (int i = 0; i < 5; i++) {
+                int start = 256 * i;
+                driver.feed(256, j -> query, j -> {
+                    float[] key = new float[GQA.kvHeads() * GQA.headSize()];
+                    // Every twentieth token, in all blocks alike.
+                    key[0] = (start + j) % 20 == 7 ? 1 : 0;
+                    key[GQA.headSize()] = key[0];
+                    return key;
+                }, j -> driver.randomKey());
+            }
+            driver.append(1, 1);
+            for (int head = 0; head < golden.length; head++) {
+                assertEquals(golden[head], driver.headPreferences().get(head), 3e-3, "head " + head);
+            }
+            assertEquals(java.util.Arrays.stream(golden).average().orElseThrow(),
+                    driver.statistics().densePreference(), 3e-3);
         }
     }
 

@@ -12,6 +12,7 @@ import io.github.tailorkv.spi.SessionCache;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.List;
 import java.util.Optional;
 import java.util.Properties;
 import java.util.Random;
@@ -152,6 +153,10 @@ final class SessionDriver implements AutoCloseable {
 
     LayerStatistics statistics() {
         return session.statistics().getFirst();
+    }
+
+    List<Double> headPreferences() {
+        return session instanceof HeadPreferences judged ? judged.headPreferences().getFirst() : List.of();
     }
 
     @Override

@@ -17,7 +17,7 @@ import java.util.regex.Pattern;
  */
 public record Contender(String name, String text, Settings settings) {
 
-    private static final Pattern NAME = Pattern.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,31}");
+    private static final Pattern NAME = Pattern.compile("[A-Za-z0-9][A-Za-z0-9._@-]{0,31}");
 
     /** Only before a property: a list of layers has commas of its own. */
     private static final Pattern COMMA = Pattern.compile(",(?=[a-z.]+=)");
@@ -25,11 +25,23 @@ public record Contender(String name, String text, Settings settings) {
     /** The one that all others are compared with. */
     public static final Contender EXACT = of("exact", "exact");
 
-    /** What is compared where the user names nothing. */
+    /** What is compared where the user names nothing; the last three are rivals, two of them with 1024 tokens. */
     public static final List<Contender> DEFAULTS = List.of(
             of("quantize4", "balanced,policy=quantize,bits=4"), of("retrieve", "balanced,policy=retrieve"),
             of("paper1", "paper,policy=online,bits=1"), of("paper2", "paper,policy=online,bits=2"),
-            of("balanced", "balanced"), of("compact", "compact"));
+            of("balanced", "balanced"), of("compact", "compact"),
+            of("kivi2", "balanced,policy=quantize,bits=2,residual=128"),
+            of("streaming", "balanced,provider=streaming,sinks=4,recent=1020"),
+            of("snapkv", "balanced,provider=snapkv,budget=992"));
+
+    /**
+     * The family of contenders that this one belongs to: its name up to {@code @}. Those that differ by one setting, such
+     * as {@code ours@128} and {@code ours@256}, are points of one curve.
+     */
+    public static String series(String name) {
+        int at = name.indexOf('@');
+        return at < 0 ? name : name.substring(0, at);
+    }
 
     /**
      * Reads {@code NAME=SETTINGS}, or the name of a default.
@@ -52,7 +64,7 @@ public record Contender(String name, String text, Settings settings) {
         if (!NAME.matcher(name).matches() || name.equals(EXACT.name)) {
             throw new SettingsException(
                     "--policy " + argument + ": \"" + name + "\" is no name for a policy; it takes up "
-                            + "to 32 letters, digits, dots and dashes, and is not \"exact\"");
+                            + "to 32 letters, digits, dots, dashes and @, and is not \"exact\"");
         }
         return of(name, argument.substring(equals + 1));
     }

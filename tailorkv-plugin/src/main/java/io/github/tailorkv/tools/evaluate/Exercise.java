@@ -2,6 +2,7 @@ package io.github.tailorkv.tools.evaluate;
 
 import io.github.tailorkv.tools.tasks.Task;
 import java.util.List;
+import java.util.Optional;
 
 /**
  * Something for a model to read, and then to answer or to go on with.
@@ -10,10 +11,10 @@ import java.util.List;
  * @param tokens nominal length
  * @param index number among those of its family and length
  * @param prompt tokens to read
- * @param references what a complete answer contains; empty for a text
+ * @param task what is asked; empty for a text
  * @param continuation how a text goes on; empty where the model answers
  */
-public record Exercise(String family, int tokens, int index, List<Integer> prompt, List<String> references,
+public record Exercise(String family, int tokens, int index, List<Integer> prompt, Optional<Task> task,
         List<Integer> continuation) {
 
     static final String DEPTH = "depth-";
@@ -21,13 +22,12 @@ public record Exercise(String family, int tokens, int index, List<Integer> promp
 
     public Exercise {
         prompt = List.copyOf(prompt);
-        references = List.copyOf(references);
         continuation = List.copyOf(continuation);
     }
 
     /** The share of the references found in an answer; NaN for a text. */
     double score(String answer) {
-        return references.isEmpty() ? Double.NaN : new Task("", references).score(answer);
+        return task.map(asked -> asked.score(answer)).orElse(Double.NaN);
     }
 
     static int[] array(List<Integer> tokens) {

@@ -37,14 +37,23 @@ public final class ExerciseBook {
         return exercise(family.label(), tokens, index, generator.task(family, tokens, seed, index));
     }
 
-    /** A needle at a depth between 0 and 1. */
-    public Exercise needle(double depth, int tokens, int index) {
+    /**
+     * A needle at a depth between 0 and 1.
+     *
+     * @param generic whether the task explains itself
+     */
+    public Exercise needle(double depth, int tokens, int index, boolean generic) {
         String family = Exercise.DEPTH + String.format(Locale.ROOT, "%03d", Math.round(100 * depth));
-        return exercise(family, tokens, index, generator.needleAt(depth, tokens, seed, index));
+        return exercise(
+                family, tokens, index,
+                generic
+                        ? generator.passKeyAt(depth, tokens, seed, index)
+                        : generator.needleAt(depth, tokens, seed, index));
     }
 
     private Exercise exercise(String family, int tokens, int index, Task task) {
-        return new Exercise(family, tokens, index, boxed(model.prompt(task.prompt())), task.references(), List.of());
+        return new Exercise(family, tokens, index, boxed(model.prompt(task.prompt())), Optional.of(task),
+                List.of());
     }
 
     /** The beginning of a text, to be continued as it goes on; empty if it is too short. */
@@ -55,7 +64,7 @@ public final class ExerciseBook {
         }
         int begin = tokens - Math.min(CONTINUATION, tokens / 2);
         return Optional.of(
-                new Exercise(Exercise.TEXT + name, tokens, 0, all.subList(0, begin), List.of(),
+                new Exercise(Exercise.TEXT + name, tokens, 0, all.subList(0, begin), Optional.empty(),
                         all.subList(begin, tokens)));
     }
 

@@ -1,5 +1,6 @@
 package io.github.tailorkv.tools.html;
 
+import io.github.tailorkv.tools.html.Drawing.Anchor;
 import java.util.List;
 import java.util.function.DoubleFunction;
 
@@ -63,7 +64,7 @@ public final class BarChart implements Chart {
     }
 
     @Override
-    public String svg() {
+    public Drawing drawing() {
         double bar = Math.clamp(860.0 / (categories.size() * (series.size() + 0.8)), 4, 34);
         double group = bar * (series.size() + 0.8);
         double plot = group * categories.size();
@@ -77,48 +78,49 @@ public final class BarChart implements Chart {
         double width = Math.max(left + plot + right, 420);
         double bottom = TOP + PLOT_HEIGHT;
         double height = bottom + labels + 8 + legend.height(width - left);
-        Markup svg = new Markup();
-        Axes.open(svg, width, height, axis);
-        Axes.vertical(svg, left, left + plot, TOP, bottom, top, axis, format);
+        Drawing drawing = new Drawing(width, height, axis);
+        Axes.vertical(drawing, left, left + plot, TOP, bottom, top, axis, format);
         for (int c = 0; c < categories.size(); c++) {
             double start = left + c * group + 0.4 * bar;
             for (int s = 0; s < series.size(); s++) {
-                bar(svg, series.get(s), c, start + s * bar, bar, bottom, Palette.series(series.size() == 1 ? 1 : s));
+                bar(drawing, series.get(s), c, start + s * bar, bar, bottom,
+                        Palette.series(series.size() == 1 ? 1 : s));
             }
             double middle = left + (c + 0.5) * group;
             if (tilted) {
-                svg.tilted(middle + 4, bottom + 14, categories.get(c));
+                drawing.label(middle + 4, bottom + 14, Anchor.END, -35, TextStyle.TICK, categories.get(c));
             } else {
-                svg.label(middle, bottom + 17, "middle", "tick", categories.get(c));
+                drawing.label(middle, bottom + 17, Anchor.MIDDLE, TextStyle.TICK, categories.get(c));
             }
         }
-        svg.line(left, bottom, left + plot, bottom, "axis");
+        drawing.line(left, bottom, left + plot, bottom, LineStyle.AXIS);
         if (!Double.isNaN(threshold)) {
             double y = bottom - threshold / top * PLOT_HEIGHT;
-            svg.line(left, y, left + plot, y, "threshold");
-            svg.label(left + plot + 5, y + 4, "start", "tick threshold-text", "threshold " + format.apply(threshold));
+            drawing.line(left, y, left + plot, y, LineStyle.THRESHOLD);
+            drawing.label(left + plot + 5, y + 4, Anchor.START, TextStyle.THRESHOLD,
+                    "threshold " + format.apply(threshold));
         }
-        legend.draw(svg, left, bottom + labels + 8, width - left);
-        return svg.raw("</svg>\n").toString();
+        legend.draw(drawing, left, bottom + labels + 8, width - left);
+        return drawing;
     }
 
-    private void bar(Markup svg, Series one, int category, double x, double width, double bottom, String colour) {
+    private void bar(Drawing drawing, Series one, int category, double x, double width, double bottom, String colour) {
         double value = one.values().get(category);
         if (Double.isNaN(value)) {
             return;
         }
         double height = Math.min(value / top, 1) * PLOT_HEIGHT;
         String name = series.size() > 1 ? one.name() + ", " : "";
-        svg.rectangle(
+        drawing.rectangle(
                 x, bottom - height, width * 0.9, height, colour,
                 name + categories.get(category) + ": " + format.apply(value));
         if (!one.least().isEmpty()) {
             double middle = x + width * 0.45;
             double low = bottom - one.least().get(category) / top * PLOT_HEIGHT;
             double high = bottom - one.most().get(category) / top * PLOT_HEIGHT;
-            svg.line(middle, low, middle, high, "whisker");
-            svg.line(middle - 4, low, middle + 4, low, "whisker");
-            svg.line(middle - 4, high, middle + 4, high, "whisker");
+            drawing.line(middle, low, middle, high, LineStyle.WHISKER);
+            drawing.line(middle - 4, low, middle + 4, low, LineStyle.WHISKER);
+            drawing.line(middle - 4, high, middle + 4, high, LineStyle.WHISKER);
         }
     }
 }

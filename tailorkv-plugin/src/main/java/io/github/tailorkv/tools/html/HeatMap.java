@@ -1,5 +1,6 @@
 package io.github.tailorkv.tools.html;
 
+import io.github.tailorkv.tools.html.Drawing.Anchor;
 import java.util.List;
 import java.util.function.DoubleFunction;
 
@@ -34,38 +35,38 @@ public final class HeatMap implements Chart {
     }
 
     @Override
-    public String svg() {
+    public Drawing drawing() {
         double left = 16 + rows.stream().mapToInt(String::length).max().orElse(1) * CHARACTER;
         int widest = columns.stream().mapToInt(String::length).max().orElse(1);
         double cell = Math.max(widest * CHARACTER + 10, Math.clamp(860.0 / columns.size(), 22, 64));
         double width = left + cell * columns.size() + 12;
         double top = 42;
         double height = top + CELL_HEIGHT * rows.size() + 8;
-        Markup svg = new Markup();
-        Axes.open(svg, Math.max(width, 300), height, title);
-        svg.label(left + cell * columns.size() / 2, 14, "middle", "axis-title", columnTitle);
+        Drawing drawing = new Drawing(Math.max(width, 300), height, title);
+        drawing.label(left + cell * columns.size() / 2, 14, Anchor.MIDDLE, TextStyle.TITLE, columnTitle);
         for (int c = 0; c < columns.size(); c++) {
-            svg.label(left + (c + 0.5) * cell, 34, "middle", "tick", columns.get(c));
+            drawing.label(left + (c + 0.5) * cell, 34, Anchor.MIDDLE, TextStyle.TICK, columns.get(c));
         }
         for (int r = 0; r < rows.size(); r++) {
             double y = top + r * CELL_HEIGHT;
-            svg.label(left - 8, y + CELL_HEIGHT / 2 + 4, "end", "tick", rows.get(r));
+            drawing.label(left - 8, y + CELL_HEIGHT / 2 + 4, Anchor.END, TextStyle.TICK, rows.get(r));
             for (int c = 0; c < columns.size(); c++) {
                 double value = values.get(r).get(c);
                 if (!Double.isNaN(value)) {
-                    cell(svg, left + c * cell, y, cell, value, rows.get(r) + ", " + columnTitle + " " + columns.get(c));
+                    cell(drawing, left + c * cell, y, cell, value,
+                            rows.get(r) + ", " + columnTitle + " " + columns.get(c));
                 }
             }
         }
-        return svg.raw("</svg>\n").toString();
+        return drawing;
     }
 
-    private void cell(Markup svg, double x, double y, double width, double value, String where) {
+    private void cell(Drawing drawing, double x, double y, double width, double value, String where) {
         String colour = success ? Palette.success(value) : Palette.heat(value);
-        svg.rectangle(x, y, width - 1, CELL_HEIGHT - 1, colour, where + ": " + format.apply(value));
+        drawing.rectangle(x, y, width - 1, CELL_HEIGHT - 1, colour, where + ": " + format.apply(value));
         String text = format.apply(value);
         if (text.length() * 6.2 < width - 4) {
-            svg.label(x + width / 2, y + CELL_HEIGHT / 2 + 3.5, "middle", "value " + Palette.on(colour), text);
+            drawing.label(x + width / 2, y + CELL_HEIGHT / 2 + 3.5, Anchor.MIDDLE, Palette.on(colour), text);
         }
     }
 }

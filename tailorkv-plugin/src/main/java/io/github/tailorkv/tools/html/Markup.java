@@ -1,5 +1,6 @@
 package io.github.tailorkv.tools.html;
 
+import io.github.tailorkv.tools.html.Drawing.Shape;
 import java.util.Locale;
 
 /** HTML and SVG being written. Text is always escaped, numbers have a point whatever the locale. */
@@ -41,40 +42,43 @@ final class Markup {
 
     // ---- SVG -------------------------------------------------------------------------------------------------------
 
-    Markup rectangle(double x, double y, double width, double height, String fill, String title) {
-        return raw(
-                "<rect x=\"" + number(x) + "\" y=\"" + number(y) + "\" width=\"" + number(Math.max(0, width))
-                        + "\" height=\"" + number(Math.max(0, height)) + "\" fill=\"" + fill + "\">")
-                .element("title", title).raw("</rect>\n");
+    Markup shape(Shape shape) {
+        return switch (shape) {
+            case Shape.Rectangle box -> raw(
+                    "<rect x=\"" + number(box.x()) + "\" y=\"" + number(box.y()) + "\" width=\"" + number(box.width())
+                            + "\" height=\"" + number(box.height()) + "\" fill=\"" + box.fill() + "\">")
+                    .element("title", box.title()).raw("</rect>\n");
+            case Shape.Circle disc -> raw(
+                    "<circle cx=\"" + number(disc.x()) + "\" cy=\"" + number(disc.y()) + "\" r=\""
+                            + number(disc.radius()) + "\" fill=\"" + disc.fill() + "\">")
+                    .element("title", disc.title()).raw("</circle>\n");
+            case Shape.Line line -> raw(
+                    "<line x1=\"" + number(line.x1()) + "\" y1=\"" + number(line.y1()) + "\" x2=\"" + number(line.x2())
+                            + "\" y2=\"" + number(line.y2()) + "\" class=\"" + line.style().css() + "\"/>\n");
+            case Shape.Track track -> track(track);
+            case Shape.Label label -> raw(
+                    "<text text-anchor=\"" + label.anchor().name().toLowerCase(Locale.ROOT) + "\" class=\""
+                            + label.style().css() + "\"" + place(label) + ">")
+                    .text(label.text()).raw("</text>\n");
+        };
     }
 
-    Markup line(double x1, double y1, double x2, double y2, String style) {
+    private Markup track(Shape.Track track) {
+        StringBuilder path = new StringBuilder();
+        for (int i = 0; i < track.points().size(); i += 2) {
+            path.append(i == 0 ? "M" : "L").append(number(track.points().get(i))).append(' ')
+                    .append(number(track.points().get(i + 1)));
+        }
         return raw(
-                "<line x1=\"" + number(x1) + "\" y1=\"" + number(y1) + "\" x2=\"" + number(x2) + "\" y2=\"" + number(y2)
-                        + "\" class=\"" + style + "\"/>\n");
+                "<path d=\"" + path + "\" fill=\"none\" stroke=\"" + track.colour()
+                        + "\" stroke-width=\"1.5\" stroke-opacity=\".6\"/>\n");
     }
 
-    Markup circle(double x, double y, double radius, String fill, String title) {
-        return raw(
-                "<circle cx=\"" + number(x) + "\" cy=\"" + number(y) + "\" r=\"" + number(radius) + "\" fill=\"" + fill
-                        + "\">")
-                .element("title", title).raw("</circle>\n");
-    }
-
-    /** @param anchor start, middle or end */
-    Markup label(double x, double y, String anchor, String style, String text) {
-        return raw(
-                "<text x=\"" + number(x) + "\" y=\"" + number(y) + "\" text-anchor=\"" + anchor + "\" class=\"" + style
-                        + "\">")
-                .text(text).raw("</text>\n");
-    }
-
-    /** A label turned by 35 degrees, that ends at the point. */
-    Markup tilted(double x, double y, String text) {
-        return raw(
-                "<text text-anchor=\"end\" class=\"tick\" transform=\"translate(" + number(x) + " " + number(y)
-                        + ") rotate(-35)\">")
-                .text(text).raw("</text>\n");
+    private static String place(Shape.Label label) {
+        return label.degrees() == 0
+                ? " x=\"" + number(label.x()) + "\" y=\"" + number(label.y()) + "\""
+                : " transform=\"translate(" + number(label.x()) + " " + number(label.y()) + ") rotate("
+                        + number(label.degrees()) + ")\"";
     }
 
     static String number(double value) {

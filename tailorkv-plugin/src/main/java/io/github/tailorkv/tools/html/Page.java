@@ -1,7 +1,12 @@
 package io.github.tailorkv.tools.html;
 
+import java.util.Arrays;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
 
 /** A report: headings, paragraphs, tables and charts in the order in which they are added. */
 public final class Page {
@@ -16,14 +21,16 @@ public final class Page {
         .scroll { overflow-x: auto; } .gallery { display: flex; flex-wrap: wrap; gap: 1em 2.5em; }
         figure { margin: 0; } figcaption { font-weight: 600; }
         svg { display: block; margin: .6em 0; max-width: 100%; height: auto; font-family: system-ui, sans-serif; }
-        .tick { font-size: 12px; fill: #444; } .axis-title { font-size: 13px; fill: #222; }
-        .value { font-size: 11px; } .dark { fill: #222; } .light { fill: #fff; }
-        .grid { stroke: #e2e2e2; } .axis { stroke: #888; } .whisker { stroke: #222; stroke-width: 1.5; }
-        .threshold { stroke: #d55e00; stroke-width: 1.5; stroke-dasharray: 6 4; } .threshold-text { fill: #b04a00; }
         """;
+
+    private static final String CHART_STYLE = Stream.concat(
+            Arrays.stream(LineStyle.values()).map(LineStyle::rule),
+            Arrays.stream(TextStyle.values()).map(TextStyle::rule)).collect(Collectors.joining("\n", "", "\n"));
 
     private final Markup body = new Markup();
     private final String title;
+    private final Map<String, Drawing> drawings = new LinkedHashMap<>();
+    private String section = "";
 
     /** @param title heading of the page */
     public Page(String title) {
@@ -34,6 +41,7 @@ public final class Page {
     /** Adds a heading. */
     public Page heading(String text) {
         body.element("h2", text);
+        section = text;
         return this;
     }
 
@@ -65,24 +73,40 @@ public final class Page {
 
     /** Adds a chart. */
     public Page chart(Chart chart) {
-        body.raw(chart.svg());
+        Drawing drawing = chart.drawing();
+        keep(section, drawing);
+        body.raw(drawing.svg());
         return this;
     }
 
     /** Adds charts side by side, each with its name above it. */
     public Page gallery(Map<String, Chart> charts) {
         body.raw("<div class=\"gallery\">\n");
-        charts.forEach((name, chart) -> body.raw("<figure><figcaption>").text(name).raw("</figcaption>\n")
-                .raw(chart.svg()).raw("</figure>\n"));
+        charts.forEach((name, chart) -> {
+            Drawing drawing = chart.drawing();
+            keep(section + " " + name, drawing);
+            body.raw("<figure><figcaption>").text(name).raw("</figcaption>\n").raw(drawing.svg()).raw("</figure>\n");
+        });
         body.raw("</div>\n");
         return this;
+    }
+
+    private void keep(String name, Drawing drawing) {
+        String number = String.format(Locale.ROOT, "%02d", drawings.size() + 1);
+        drawings.put(number + Picture.slug(name).map(slug -> "-" + slug).orElse(""), drawing);
+    }
+
+    /** What is drawn on the page, in its order, by names that are good for files. */
+    Map<String, Drawing> drawings() {
+        return drawings;
     }
 
     /** The whole file. */
     public String html() {
         return "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
                 + "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n<title>"
-                + Markup.escaped(title) + "</title>\n<style>\n" + STYLE + "</style>\n</head>\n<body>\n" + body
+                + Markup.escaped(title) + "</title>\n<style>\n" + STYLE + CHART_STYLE + "</style>\n</head>\n<body>\n"
+                + body
                 + "</body>\n</html>\n";
     }
 }

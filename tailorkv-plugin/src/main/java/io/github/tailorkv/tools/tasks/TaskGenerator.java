@@ -10,7 +10,7 @@ import java.util.stream.Collectors;
 
 /**
  * Makes tasks of a given length in tokens of a given model. Each is one turn: an instruction, a text, a line break and a
- * question. The distributions (how many keys, hops, words, and how often) are those that the reference model was trained
+ * question. In the families after RULER the distributions (how many keys, hops, words, and how often) are those that the reference model was trained
  * on, so that its accuracy means something.
  */
 public final class TaskGenerator {
@@ -54,6 +54,11 @@ public final class TaskGenerator {
             case COMMON_WORDS -> commonWords(draw, room);
             case FREQUENT_WORDS -> frequentWords(draw, room);
             case FACTS -> facts(draw, room);
+            case PASS_KEY -> new Instructions(draw, this::count).passKey(room, -1);
+            case LOCKER -> new Instructions(draw, this::count).lockers(room, 1);
+            case LOCKERS -> new Instructions(draw, this::count).lockers(room, 3);
+            case TOLD_VARIABLES -> new Instructions(draw, this::count).variables(room);
+            case LISTED_WORDS -> new Instructions(draw, this::count).commonWords(room);
         };
     }
 
@@ -70,6 +75,16 @@ public final class TaskGenerator {
         List<String> hay = haystack(tokens - OVERHEAD - count(needle), i -> draw.sentence());
         hay.add((int) Math.round(depth * hay.size()), needle);
         return task(hay, "What is the secret number of " + key + "?", List.of(number));
+    }
+
+    /**
+     * A pass key at a chosen depth, for the grid of depths and lengths of any instruct model.
+     *
+     * @param depth 0 for the beginning of the text, 1 for its end
+     */
+    public Task passKeyAt(double depth, int tokens, long seed, int index) {
+        Draw draw = new Draw(mixed(seed, 3000 + (int) Math.round(1000 * depth), tokens, index));
+        return new Instructions(draw, this::count).passKey(tokens - OVERHEAD, depth);
     }
 
     /** Independent seeds for neighbouring tasks (the finalizer of MurmurHash3). */

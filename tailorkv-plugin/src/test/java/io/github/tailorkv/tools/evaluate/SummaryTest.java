@@ -74,6 +74,31 @@ class SummaryTest {
     }
 
     @Test
+    void decisionsAreThoseOfPromptsThatHadThem() {
+        List<Result> results = new ArrayList<>();
+        for (String policy : List.of("fixed", "online")) {
+            for (String family : List.of("facts", "common_words")) {
+                double preference = policy.equals("fixed") ? Double.NaN : family.equals("facts") ? 0.1 : 0.7;
+                for (int i = 0; i < 2; i++) {
+                    results.add(
+                            new Result(new Result.Key(family, 2048, i, 1, policy), "", "", 1, 1, "", 1, 0, 0, 0, 1, 1,
+                                    1, 1, 1, 1, List.of(preference, preference + i * 0.1),
+                                    List.of("retrieval",
+                                            family.equals("facts") || i == 0 ? "retrieval" : "quantized")));
+                }
+            }
+        }
+        Decisions decisions = Decisions.of(results).orElseThrow();
+        assertEquals("online", decisions.policy());
+        assertEquals(List.of("facts", "common_words"), List.copyOf(decisions.families().keySet()));
+        Decisions.Decision words = List.copyOf(decisions.families().values()).getLast();
+        assertEquals(0.7, words.densePreference().getFirst(), 1e-9);
+        assertEquals(0.75, words.densePreference().getLast(), 1e-9);
+        assertEquals(List.of(0.0, 0.5), words.quantized());
+        assertTrue(Decisions.of(results.subList(0, 4)).isEmpty());
+    }
+
+    @Test
     void perplexityIsThatOfTheTexts() {
         List<Result> results = List.of(
                 result("text-a", 0, "exact", Double.NaN, 0, 2), result("text-a", 0, "ours", Double.NaN, 0.1, 2));
@@ -93,6 +118,9 @@ class SummaryTest {
         assertEquals("0-1:quantize,2-3:retrieve", settings.policy().toString());
         assertEquals(Policy.Mode.FIXED, Contender.EXACT.settings().policy().mode());
         assertEquals(2, Contender.parse("paper2").settings().bits());
+        assertEquals("snapkv", Contender.parse("snapkv").settings().provider());
+        assertEquals("ours", Contender.series(Contender.parse("ours@128=balanced,budget=128").name()));
+        assertEquals("ours", Contender.series("ours"));
         assertFalse(Contender.DEFAULTS.contains(Contender.EXACT));
         for (String bad : List.of("nothing", "exact=balanced", "a b=balanced", "x=magic", "x=balanced,bits=3",
                 "x=b,c=d")) {

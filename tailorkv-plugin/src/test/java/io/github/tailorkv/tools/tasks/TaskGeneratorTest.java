@@ -58,10 +58,17 @@ class TaskGeneratorTest {
         TaskGenerator generator = new TaskGenerator(COUNTER);
         for (int index = 0; index < 20; index++) {
             Task task = generator.task(family, 700, 2, index);
-            String[] parts = task.prompt().split("\n", -1);
-            assertEquals(2, parts.length);
-            assertTrue(parts[0].startsWith("Read this text and remember its details. "));
-            assertTrue(parts[1].endsWith("?"));
+            String[] parts = task.prompt().split(family.isGeneric() ? "\n\n" : "\n", -1);
+            if (family.isGeneric()) {
+                assertEquals(3, parts.length);
+                assertTrue(parts[2].contains("Answer with"));
+                parts[0] = parts[1];
+            } else {
+                assertEquals(2, parts.length);
+                assertTrue(parts[0].startsWith("Read this text and remember its details. "));
+                assertTrue(parts[1].endsWith("?"));
+            }
+            assertTrue(task.others().stream().noneMatch(task.references()::contains));
             for (String reference : task.references()) {
                 assertTrue(parts[0].contains(reference), family + " " + reference);
                 assertTrue(!reference.isEmpty());
@@ -86,6 +93,34 @@ class TaskGeneratorTest {
     }
 
     @Test
+    void aToldVariableIsSetBeforeItIsUsed() {
+        TaskGenerator generator = new TaskGenerator(COUNTER);
+        for (int index = 0; index < 20; index++) {
+            Task task = generator.task(TaskFamily.TOLD_VARIABLES, 700, 2, index);
+            int last = -1;
+            for (String name : task.references()) {
+                int set = task.prompt().indexOf("Set " + name + " to ");
+                assertTrue(set > last);
+                last = set;
+            }
+            assertEquals(task.references().size(), task.others().size());
+        }
+    }
+
+    @Test
+    void listedWordsAreTheMostFrequent() {
+        for (int tokens : new int[] {512, 4096}) {
+            Task task = new TaskGenerator(COUNTER).task(TaskFamily.LISTED_WORDS, tokens, 3, 0);
+            Map<String, Integer> counts = new HashMap<>();
+            Arrays.stream(task.prompt().split("\n\n", -1)[1].split(",? |,", -1))
+                    .forEach(word -> counts.merge(word, 1, Integer::sum));
+            int least = task.references().stream().mapToInt(word -> counts.getOrDefault(word, 0)).min().orElse(0);
+            int most = task.others().stream().mapToInt(word -> counts.getOrDefault(word, 0)).max().orElse(0);
+            assertTrue(least >= 2 * most && most >= 1, least + " " + most);
+        }
+    }
+
+    @Test
     void frequentWordsAreTheMostFrequent() {
         Task task = new TaskGenerator(COUNTER).task(TaskFamily.FREQUENT_WORDS, 4096, 3, 0);
         Map<String, Integer> counts = new HashMap<>();
@@ -103,7 +138,29 @@ class TaskGeneratorTest {
             Task task = generator.needleAt(depth, 2048, 1, 0);
             double found = (double) task.prompt().indexOf(" The secret number") / task.prompt().indexOf('\n');
             assertEquals(depth, found, 0.05);
+            String text = generator.passKeyAt(depth, 2048, 1, 0).prompt().split("\n\n", -1)[1];
+            assertEquals(depth, (double) text.indexOf("The pass key is") / text.length(), 0.05);
         }
+    }
+
+    @Test
+    void chatterDoesNotMatter() {
+        Task one = new Task("", List.of("4821377"), List.of("1234567"), true);
+        for (String right : List.of("4821377", "The number is **4,821,377**.", "4 821 377",
+                "Sure! It opens with 4821377,",
+                "<think>Is it 1234567?\nNo.</think>4821377", "First I read 1234567. Answer: 4'821'377")) {
+            assertEquals(1, one.score(right), right);
+        }
+        for (String wrong : List.of("", "48213770", "x4821377", "482137", "<think>4821377",
+                "4821377. Answer: 1234567")) {
+            assertEquals(0, one.score(wrong), wrong);
+        }
+        assertEquals(0.5, one.score("1234567 or 4821377"));
+        Task several = new Task("", List.of("owl", "Tom Oak"), List.of("moss", "kite"), true);
+        assertEquals(1, several.score("1. Owl\n2. tom oak\nI hope that helps!"));
+        assertEquals(0.5, several.score("owls, Tom Oak"));
+        assertEquals(2 / 3.0, several.score("Moss, owl and Tom Oak"));
+        assertEquals(2 / 4.0, several.score("moss, kite, owl, Tom Oak"));
     }
 
     @Test
