@@ -103,7 +103,8 @@ class MeasuredStepsTest {
         double[] recall = new double[3];
         int[] channels = {1, 16, 64};
         for (int i = 0; i < channels.length; i++) {
-            try (SessionDriver driver = driver("policy=retrieve", rows, "index=4", "budget=64", "channels=" + channels[i])) {
+            try (SessionDriver driver = driver("policy=retrieve", rows, "index=4", "budget=64",
+                    "channels=" + channels[i])) {
                 StepSample sample = step(driver, 1000, true);
                 recall[i] = sample.recall(0);
                 assertEquals(0, sample.recallLayer());
