@@ -93,6 +93,12 @@ public interface AttentionKernels {
     // ---- packed blocks ---------------------------------------------------------------------------------------------
 
     /**
+     * Says what this thread's product after the next will read, so that the next {@link #packedScores} or
+     * {@link #packedAccumulate} can fetch it into the cache while it computes. Changes no result.
+     */
+    void expect(MemorySegment memory, long offset, long bytes);
+
+    /**
      * As {@link #scores}, straight from a packed key block of {@code bits} bits: scale and zero point are folded into the
      * query ({@code q[c] * scale[c]} multiplies the codes, {@code sum q[c] * zero[c]} is added once).
      * {@code channels}, where not null, restricts the sum to the first {@code channelCount} channels listed there.

@@ -9,6 +9,7 @@ import static io.github.tailorkv.kernels.Lanes.I;
 import static io.github.tailorkv.kernels.Lanes.L;
 import static io.github.tailorkv.kernels.Lanes.ORDER;
 import static io.github.tailorkv.kernels.NativeMemory.ALL;
+import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.lang.foreign.ValueLayout.JAVA_LONG_UNALIGNED;
 import static jdk.incubator.vector.FloatVector.fromMemorySegment;
 import static jdk.incubator.vector.VectorOperators.I2F;
@@ -53,6 +54,20 @@ final class PackedProduct {
         private float[] parameters = new float[2 * 256];
         private int[] all = {};
         private final float[] bias = new float[ROWS];
+        private final Ahead ahead = Ahead.OF_THREAD.get();
+        /** Where the loops read ahead: so many bytes further at each step, from here. */
+        private long aheadAt;
+        private long aheadStep;
+
+        /**
+         * Spreads what is expected next over {@code steps} steps of the loop that has room for it, that of four rows of
+         * nibbles; with nothing expected, it reads what it has.
+         */
+        private void expect(long codes, int steps) {
+            long next = ahead.take();
+            aheadAt = next == 0 ? codes : next;
+            aheadStep = next == 0 ? 0 : ahead.bytes() / Math.max(1, steps);
+        }
 
         private static Scratch of(int depth) {
             Scratch scratch = OF_THREAD.get();
@@ -86,6 +101,7 @@ final class PackedProduct {
         Scratch scratch = Scratch.of(depth);
         int[] taken = list == null ? scratch.all : list;
         int groupBytes = GROUP * bits / 8;
+        scratch.expect(codes, depth * ((columns + 2 * UNIT - 1) / (2 * UNIT)) * ((rows + 3) / 4) * (UNIT / L));
         for (int g = 0; g < groups; g++) {
             loadParameters(scratch, depth, taken, list == null, scales + (long) g * HALF, zeros + (long) g * HALF,
                     groups,
@@ -246,7 +262,11 @@ final class PackedProduct {
         FloatVector high2 = low2;
         FloatVector low3 = FloatVector.broadcast(F, scratch.bias[r + 3]);
         FloatVector high3 = low3;
+        long ahead = scratch.aheadAt;
+        long step = scratch.aheadStep;
+        int touched = 0;
         for (int i = 0; i < depth; i++) {
+            touched += ALL.get(JAVA_BYTE, ahead + i * step);
             IntVector bytes = (IntVector) ByteVector
                     .fromMemorySegment(B, ALL, stripe + (long) taken[i] * rowBytes, ORDER)
                     .convertShape(ZERO_EXTEND_B2I, I, 0);
@@ -265,6 +285,8 @@ final class PackedProduct {
             low3 = low.fma(x, low3);
             high3 = high.fma(x, high3);
         }
+        scratch.ahead.touched(touched);
+        scratch.aheadAt = ahead + depth * step;
         low0.add(fromMemorySegment(F, ALL, c, ORDER)).intoMemorySegment(ALL, c, ORDER);
         low1.add(fromMemorySegment(F, ALL, c + cStride, ORDER)).intoMemorySegment(ALL, c + cStride, ORDER);
         low2.add(fromMemorySegment(F, ALL, c + 2 * cStride, ORDER)).intoMemorySegment(ALL, c + 2 * cStride, ORDER);

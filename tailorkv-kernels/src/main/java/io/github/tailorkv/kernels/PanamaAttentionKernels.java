@@ -122,6 +122,11 @@ final class PanamaAttentionKernels implements AttentionKernels {
     }
 
     @Override
+    public void expect(MemorySegment memory, long offset, long bytes) {
+        Ahead.OF_THREAD.get().expect(memory, offset, bytes);
+    }
+
+    @Override
     public void packedScores(
             MemorySegment block, long blockOffset, int bits, boolean refined, int headSize,
             int @Nullable [] channels, int channelCount,

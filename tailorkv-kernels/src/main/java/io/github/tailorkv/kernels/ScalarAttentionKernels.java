@@ -167,6 +167,11 @@ public final class ScalarAttentionKernels implements AttentionKernels {
     // ---- packed blocks
 
     @Override
+    public void expect(MemorySegment memory, long offset, long bytes) {
+        // Nothing here is fast enough to wait for memory.
+    }
+
+    @Override
     public void packedScores(
             MemorySegment block, long blockOffset, int bits, boolean refined, int headSize,
             int @Nullable [] channels, int channelCount,

@@ -161,6 +161,7 @@ class AttentionKernelsTest {
                     MemorySegment actual = gaussian(rows * BLOCK);
                     scalar.packedScores(block, 0, bits, refined, headSize, list, count, q, 0, stride * 4L, rows,
                             expected, 0);
+                    vector.expect(block, 0, random.nextInt((int) block.byteSize() + 1));
                     vector.packedScores(block, 0, bits, refined, headSize, list, count, q, 0, stride * 4L, rows, actual,
                             0);
                     assertClose(expected, actual, headSize * 16,
@@ -183,6 +184,8 @@ class AttentionKernelsTest {
                 MemorySegment expected = gaussian(rows * headSize);
                 MemorySegment actual = memory.copy(expected);
                 scalar.packedAccumulate(block, 0, bits, refined, headSize, p, 0, rows, tokens, expected, 0);
+                MemorySegment next = memory.bytes(random.nextInt(5000));
+                vector.expect(next, 0, next.byteSize());
                 vector.packedAccumulate(block, 0, bits, refined, headSize, p, 0, rows, tokens, actual, 0);
                 assertClose(expected, actual, tokens * 16, "bits " + bits + ", rows " + rows + ", tokens " + tokens);
             }

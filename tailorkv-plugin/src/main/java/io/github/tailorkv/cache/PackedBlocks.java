@@ -56,10 +56,14 @@ final class PackedBlocks implements SealedBlocks {
         for (int block = from; block < to; block++) {
             long at = store.offset(block) + head * headBytes;
             MemorySegment codes = store.segment(block);
+            kernels.expect(codes, at + keyBytes, headBytes - keyBytes);
             kernels.packedScores(
                     codes, at, bits, false, headSize, null, 0, q, qOffset, work.rowBytes, work.rows, work.memory,
                     work.scores);
             work.softmax(BlockLayout.BLOCK);
+            if (block + 1 < to) {
+                kernels.expect(store.segment(block + 1), store.offset(block + 1) + head * headBytes, keyBytes);
+            }
             kernels.packedAccumulate(
                     codes,
                     at + keyBytes,
