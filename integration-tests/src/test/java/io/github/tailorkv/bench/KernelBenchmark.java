@@ -136,9 +136,6 @@ public class KernelBenchmark {
         sums = arena.allocate(PREFILL_ROWS * queryBytes, 64);
         state = arena.allocate(PREFILL_ROWS * 8L, 64);
         tile = arena.allocate(tileBytes, 64);
-        for (int i = 0; i < maxima.length; i++) {
-            maxima[i] = (float) random.nextGaussian();
-        }
         for (int i = 0; i < CHANNELS; i++) {
             channels[i] = i * headSize / CHANNELS;
         }
@@ -382,12 +379,6 @@ public class KernelBenchmark {
         attention.rank(weights, 0, blocks, rows, scores, 0, 1, maxima);
         work.bytes += (long) blocks * (rows + 1) * TOKENS * 4;
         return scores;
-    }
-
-    @Benchmark
-    public float threshold(Work work) {
-        work.bytes += maxima.length * 4L;
-        return attention.threshold(maxima, maxima.length, maxima.length / 4);
     }
 
     @Benchmark

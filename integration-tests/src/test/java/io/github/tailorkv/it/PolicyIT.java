@@ -10,6 +10,7 @@ import io.github.tailorkv.models.RandomModels;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -69,16 +70,19 @@ class PolicyIT {
         for (Map.Entry<String, Double> policy : POLICIES.entrySet()) {
             try (AbstractModel model = models.served(spec, properties(policy.getKey()))) {
                 List<float[]> states = run(model, prompt, answer);
-                double worst = 0;
-                for (int i = 0; i < states.size(); i++) {
+                double[] errors = new double[states.size()];
+                for (int i = 0; i < errors.length; i++) {
                     double error = JlamaModels.difference(exact.get(i), states.get(i));
-                    worst = Double.isNaN(error) ? Double.POSITIVE_INFINITY : Math.max(worst, error);
+                    errors[i] = Double.isNaN(error) ? Double.POSITIVE_INFINITY : error;
                 }
-                System.out.printf("policy %s, %s: %.3f%n", architecture, policy.getKey(), worst);
-                // An expert that is exchanged for another changes a hidden state at a stroke.
+                Arrays.sort(errors);
+                // An expert that is exchanged for another changes a hidden state at a stroke, so the worst state of a
+                // mixture of experts says nothing; most states keep their experts.
                 boolean jumps = architecture == Architecture.MIXTRAL && policy.getValue() > NEARLY_EXACT;
-                if (worst > (jumps ? 3 : 1) * policy.getValue()) {
-                    failures.add(policy.getKey() + " loses " + worst + " of a hidden state");
+                double judged = errors[jumps ? errors.length / 2 : errors.length - 1];
+                System.out.printf("policy %s, %s: %.3f%n", architecture, policy.getKey(), judged);
+                if (!(judged <= policy.getValue()) || errors[errors.length - 1] == Double.POSITIVE_INFINITY) {
+                    failures.add(policy.getKey() + " loses " + judged + " of a hidden state");
                 }
             }
         }

@@ -1,5 +1,6 @@
 package io.github.tailorkv.cache;
 
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -325,7 +326,10 @@ class HybridCacheTest {
                 MemorySegment actual = arena.allocate(q.byteSize(), 64);
                 driver.session.attend(0, at, 1, q, k, v, expected);
                 other.attend(0, at, 1, q, k, v, actual);
-                assertEquals(-1, expected.mismatch(actual), () -> "seed " + seed);
+                // Not to the bit: the compiler may replace a method between the two calls, and rounds once more or less.
+                assertArrayEquals(
+                        expected.toArray(ValueLayout.JAVA_FLOAT), actual.toArray(ValueLayout.JAVA_FLOAT), 1e-5f,
+                        () -> "seed " + seed);
             }
         }
     }

@@ -109,12 +109,6 @@ final class CudaBackendTest {
     }
 
     @Test
-    void anIndexOfTwoBitsIsForTheGpuOnly() {
-        assertThrows(SettingsException.class, () -> settings("index=2"));
-        assertEquals(2, settings("index=2", "backend=cuda").indexBits());
-    }
-
-    @Test
     void everythingIsGivenBack() {
         try (ModelCache model = open(settings("backend=cuda", "budget=16")).orElseThrow()) {
             long before = gpu.used();

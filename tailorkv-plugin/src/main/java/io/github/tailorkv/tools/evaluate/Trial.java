@@ -17,7 +17,7 @@ import java.util.Optional;
  * token. The first token follows from the prefill, which is not what a compressing cache changes, so it does not count.
  *
  * <p>Contenders that read a prompt alike share the reading: it takes nearly all of the time, and what each of them holds
- * when it is done is the same to the bit.
+ * when it is done is the same.
  *
  * <p>The contender's own answer is the same until it first prefers another token. From there the session is taken back to
  * that position and goes on greedily by itself.
