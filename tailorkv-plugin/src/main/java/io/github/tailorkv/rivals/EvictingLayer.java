@@ -12,7 +12,7 @@ import java.util.stream.IntStream;
  * newest queries are summed over queries and the heads of a group, then each token takes the largest of its neighbourhood:
  * what stands beside a token that is attended to is part of what it says.
  */
-final class EvictingLayer {
+final class EvictingLayer implements RivalLayer {
     /** Tokens of a neighbourhood, odd. */
     private static final int POOL = 7;
 
@@ -39,11 +39,17 @@ final class EvictingLayer {
         queries = new float[window * shape.heads() * shape.headSize()];
     }
 
-    int length() {
+    @Override
+    public int length() {
         return length;
     }
 
-    /** What the rows that are kept take; the capacity of arrays is a convenience of the comparison. */
+    /** The prompt while it is whole, then what the rows that are kept take; the capacity of arrays is a convenience. */
+    @Override
+    public long bytes(long promptBytes) {
+        return promptBytes > 0 ? promptBytes : bytes();
+    }
+
     long bytes() {
         return 2L * Float.BYTES * shape.headSize() * Arrays.stream(heads).mapToLong(head -> head.count).sum();
     }
@@ -53,7 +59,8 @@ final class EvictingLayer {
         return Arrays.copyOf(heads[head].positions, heads[head].count);
     }
 
-    void truncate(int newLength) {
+    @Override
+    public void truncate(int newLength) {
         for (HeadRows head : heads) {
             while (head.count > 0 && head.positions[head.count - 1] >= newLength) {
                 head.count--;
@@ -62,7 +69,8 @@ final class EvictingLayer {
         length = Math.min(length, newLength);
     }
 
-    void append(MemorySegment q, MemorySegment k, MemorySegment v, int n) {
+    @Override
+    public void append(MemorySegment q, MemorySegment k, MemorySegment v, int n) {
         int width = shape.heads() * shape.headSize();
         for (int row = 0; row < n; row++) {
             MemorySegment.copy(
@@ -125,8 +133,16 @@ final class EvictingLayer {
         return pooled;
     }
 
+    @Override
+    public void decode(MemorySegment q, MemorySegment k, MemorySegment v, MemorySegment out, int n) {
+        evict();
+        for (int row = 0; row < n; row++) {
+            appendAndAttend(q, k, v, out, row);
+        }
+    }
+
     /** Appends one token and attends its queries to all that is held. */
-    void appendAndAttend(MemorySegment q, MemorySegment k, MemorySegment v, MemorySegment out, int row) {
+    private void appendAndAttend(MemorySegment q, MemorySegment k, MemorySegment v, MemorySegment out, int row) {
         append(k, v, row);
         int headSize = shape.headSize();
         float[] query = new float[headSize];

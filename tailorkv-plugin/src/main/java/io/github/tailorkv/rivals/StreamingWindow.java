@@ -8,7 +8,7 @@ import java.lang.foreign.ValueLayout;
  * Keys and values of one layer: sinks by position, then a ring for the recent tokens. The ring is longer than the window, so
  * that a session can be taken back some tokens and still find the window before them.
  */
-final class StreamingWindow {
+final class StreamingWindow implements RivalLayer {
     private static final int SLACK = 256;
 
     private final AttentionShape shape;
@@ -31,20 +31,38 @@ final class StreamingWindow {
         values = new float[(sinks + ring) * width];
     }
 
-    int length() {
+    @Override
+    public int length() {
         return length;
     }
 
-    /** What the window needs; the slack is a convenience of the comparison. */
-    long bytes() {
-        return 2L * Math.min(length, sinks + recent) * width * Float.BYTES;
+    /** What the window needs, beside the prompt; the slack is a convenience of the comparison. */
+    @Override
+    public long bytes(long promptBytes) {
+        return promptBytes + 2L * Math.min(length, sinks + recent) * width * Float.BYTES;
     }
 
-    void truncate(int newLength) {
+    @Override
+    public void truncate(int newLength) {
         length = Math.min(length, newLength);
     }
 
-    void append(MemorySegment k, MemorySegment v, int row) {
+    @Override
+    public void append(MemorySegment q, MemorySegment k, MemorySegment v, int n) {
+        for (int row = 0; row < n; row++) {
+            append(k, v, row);
+        }
+    }
+
+    @Override
+    public void decode(MemorySegment q, MemorySegment k, MemorySegment v, MemorySegment out, int n) {
+        for (int row = 0; row < n; row++) {
+            append(k, v, row);
+            attend(q, out, row);
+        }
+    }
+
+    private void append(MemorySegment k, MemorySegment v, int row) {
         int slot = slot(length);
         MemorySegment.copy(k, ValueLayout.JAVA_FLOAT, 4L * row * width, keys, slot * width, width);
         MemorySegment.copy(v, ValueLayout.JAVA_FLOAT, 4L * row * width, values, slot * width, width);
@@ -58,7 +76,7 @@ final class StreamingWindow {
     }
 
     /** Attends the newest token's queries to sinks and window. */
-    void attend(MemorySegment q, MemorySegment out, int row) {
+    private void attend(MemorySegment q, MemorySegment out, int row) {
         int headSize = shape.headSize();
         int firstRecent = Math.max(Math.max(length - recent, written - ring), sinks);
         int first = Math.min(sinks, length);
