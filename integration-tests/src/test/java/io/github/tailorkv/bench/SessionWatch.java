@@ -1,6 +1,7 @@
 package io.github.tailorkv.bench;
 
 import io.github.tailorkv.config.Settings;
+import io.github.tailorkv.spi.ForwardingModelCache;
 import io.github.tailorkv.spi.KvCacheProvider;
 import io.github.tailorkv.spi.ModelCache;
 import io.github.tailorkv.spi.ModelShape;
@@ -44,29 +45,7 @@ public final class SessionWatch implements KvCacheProvider {
     public ModelCache open(ModelShape model, Settings settings) {
         ModelCache cache = watched().open(model, settings);
         shape = model;
-        return new ModelCache() {
-            @Override
-            public SessionCache newSession() {
-                SessionCache session = cache.newSession();
-                newest = session;
-                return session;
-            }
-
-            @Override
-            public String backend() {
-                return cache.backend();
-            }
-
-            @Override
-            public String policy() {
-                return cache.policy();
-            }
-
-            @Override
-            public void close() {
-                cache.close();
-            }
-        };
+        return new ForwardingModelCache(cache, session -> newest = session);
     }
 
     private static KvCacheProvider watched() {

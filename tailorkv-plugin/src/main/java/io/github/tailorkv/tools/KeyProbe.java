@@ -2,8 +2,9 @@ package io.github.tailorkv.tools;
 
 import io.github.tailorkv.cache.HeadPreferences;
 import io.github.tailorkv.config.Settings;
+import io.github.tailorkv.spi.ForwardingModelCache;
+import io.github.tailorkv.spi.ForwardingSessionCache;
 import io.github.tailorkv.spi.KvCacheProvider;
-import io.github.tailorkv.spi.LayerStatistics;
 import io.github.tailorkv.spi.ModelCache;
 import io.github.tailorkv.spi.ModelShape;
 import io.github.tailorkv.spi.SessionCache;
@@ -62,38 +63,12 @@ final class KeyProbe implements KvCacheProvider {
         int width = shape.attention().kvHeads() * shape.attention().headSize();
         sums = new double[shape.layers()][width];
         tokens = new long[shape.layers()];
-        ModelCache cache = provider.open(shape, settings);
-        return new ModelCache() {
-            @Override
-            public SessionCache newSession() {
-                return watched(cache.newSession(), width);
-            }
-
-            @Override
-            public String backend() {
-                return cache.backend();
-            }
-
-            @Override
-            public String policy() {
-                return cache.policy();
-            }
-
-            @Override
-            public void close() {
-                cache.close();
-            }
-        };
+        return new ForwardingModelCache(provider.open(shape, settings), session -> watched(session, width));
     }
 
     private SessionCache watched(SessionCache session, int width) {
         heads = session instanceof HeadPreferences judged ? judged::headPreferences : List::of;
-        return new SessionCache() {
-            @Override
-            public int length() {
-                return session.length();
-            }
-
+        return new ForwardingSessionCache(session) {
             @Override
             public void attend(int layer, int startPosition, int n, MemorySegment q, MemorySegment k, MemorySegment v,
                     MemorySegment out) {
@@ -104,22 +79,7 @@ final class KeyProbe implements KvCacheProvider {
                     }
                 }
                 tokens[layer] += n;
-                session.attend(layer, startPosition, n, q, k, v, out);
-            }
-
-            @Override
-            public void truncate(int length) {
-                session.truncate(length);
-            }
-
-            @Override
-            public List<LayerStatistics> statistics() {
-                return session.statistics();
-            }
-
-            @Override
-            public void close() {
-                session.close();
+                super.attend(layer, startPosition, n, q, k, v, out);
             }
         };
     }
