@@ -11,12 +11,11 @@ import org.jspecify.annotations.Nullable;
  * Sealed blocks in 8 bits, split in two nibbles, so that one store serves every layer before and after its kind is
  * decided and no byte is stored twice.
  *
- * <p>The high nibbles of the keys, channel by channel, are a 4-bit quantization by themselves: they are the whole of a
- * 4-bit quantized layer and the channel index of a retrieval layer with a tail, and the high nibbles of the values are what
- * such a layer reads of tokens that are not dominant. The low nibbles, one record per token, refine both to 8 bits; they
- * are needed while a prompt is read (prefill attends all tokens in 8 bits) and afterwards only for dominant tokens, so
- * they are what is offloaded, or dropped when the layer turns out to be quantized. See {@link BlockLayout} for the
- * layouts.
+ * <p>The high nibbles of the keys, channel by channel, are a 4-bit quantization by themselves, the channel index of a
+ * retrieval layer with a tail, and the high nibbles of the values are what such a layer reads of tokens that are not
+ * dominant. The low nibbles, one record per token, refine both to 8 bits; they are needed while a prompt is read (prefill
+ * attends all tokens in 8 bits) and afterwards only for dominant tokens, so they are what is offloaded, or dropped where
+ * rows have four bits. Layers of any other kind move to a store of their own. See {@link BlockLayout} for the layouts.
  *
  * <pre>
  *   keys    resident    [kvHead][channel][64 nibbles], scale, zero point per channel
@@ -141,18 +140,11 @@ final class ProgressiveBlocks implements IndexedBlocks {
                 valueTile);
     }
 
-    /** In 8 bits while the low nibbles are there, in 4 bits once they are dropped. */
     @Override
     public void attend(int head, int from, int to, MemorySegment q, long qOffset, DecodeScratch work) {
         for (int block = from; block < to; block++) {
-            if (low == null) {
-                score(block, block + 1, head, null, 0, q, qOffset, work.rows, work.memory, work.scores);
-                work.softmax(BlockLayout.BLOCK);
-                accumulateCoarse(block, head, work.memory, work.scores, work);
-            } else {
-                load(block, head, work.memory, work.keys, work.values);
-                work.attendTiles(work.memory, work.keys, work.values, BlockLayout.BLOCK, q, qOffset);
-            }
+            load(block, head, work.memory, work.keys, work.values);
+            work.attendTiles(work.memory, work.keys, work.values, BlockLayout.BLOCK, q, qOffset);
         }
     }
 
