@@ -74,11 +74,10 @@ __device__ __forceinline__ void approximate(
     int lane = threadIdx.x % 32;
     int bits = a->indexBits;
     int headSize = a->headSize;
-    const __half *zeros = indexZeros(index, bits, headSize);
+    const uint16_t *middles = indexMiddles(index, bits, headSize);
     const uint8_t *scales = indexScales(index, bits, headSize);
-    // With int8 rows these are the upper bits of 8-bit codes: each stands for the middle of what it may be.
-    int multiple = a->bfloat16Rows ? 1 : 1 << (8 - bits);
-    float middle = (multiple - 1) * 0.5f;
+    int levels = channelLevels(a);
+    int multiple = levels / ((1 << bits) - 1);
     int at = 2 * lane * bits;
     unsigned mask = (1u << bits) - 1;
 #pragma unroll
@@ -94,11 +93,9 @@ __device__ __forceinline__ void approximate(
             words[i] = reinterpret_cast<const unsigned *>(index + c * 8 * bits)[at / 32];
         }
         int mine = choice.channels[base + min(lane, held - 1)];
-        unsigned short rawScale = scales[mine];
-        __half rawZero = zeros[mine];
-        float laneScale = scaleOf(static_cast<uint8_t>(rawScale));
-        float laneZero = __half2float(rawZero) + middle * laneScale;
-        laneScale *= multiple;
+        Channel own = channelOf(middles[mine], scales[mine], levels);
+        float laneScale = own.scale * multiple;
+        float laneZero = own.zero;
 #pragma unroll
         for (int i = 0; i < AT_ONCE; i++) {
             float scale = __shfl_sync(~0u, laneScale, i);
@@ -497,15 +494,15 @@ __device__ void readUnit(
         return;
     }
     const uint8_t *index = indexBlock(a, block, place.kvHead);
-    const uint4 *zeros = reinterpret_cast<const uint4 *>(indexZeros(index, a->indexBits, headSize) + c);
-    uint4 zeroUnits[2] = {zeros[0], zeros[1]};
+    const uint4 *middles = reinterpret_cast<const uint4 *>(indexMiddles(index, a->indexBits, headSize) + c);
+    uint4 middleUnits[2] = {middles[0], middles[1]};
     uint4 scaleUnit = *reinterpret_cast<const uint4 *>(indexScales(index, a->indexBits, headSize) + c);
-    const __half *zero = reinterpret_cast<const __half *>(zeroUnits);
+    const uint16_t *middle = reinterpret_cast<const uint16_t *>(middleUnits);
     unsigned scales[4] = {scaleUnit.x, scaleUnit.y, scaleUnit.z, scaleUnit.w};
 #pragma unroll
     for (int j = 0; j < 16; j++) {
-        float scale = scaleOf(static_cast<uint8_t>(scales[j / 4] >> (j % 4 * 8)));
-        x[j] = __half2float(zero[j]) + scale * (words[j / 4] >> (j % 4 * 8) & 255);
+        Channel channel = channelOf(middle[j], scales[j / 4] >> (j % 4 * 8) & 255, 255);
+        x[j] = channel.zero + channel.scale * (words[j / 4] >> (j % 4 * 8) & 255);
     }
 }
 

@@ -5,16 +5,20 @@
 // the GPU is merely slower.
 //
 //   tile     F32, exact        [kvHead]{ key[64][headSize], value[64][headSize] }
-//   index    retrieval, open   [kvHead]{ codes[headSize][8 * indexBits bytes], f16 zero[headSize], e5m3 scale[headSize] }
+//   index    retrieval, open   [kvHead]{ codes[headSize][8 * indexBits bytes], u16 middle[headSize], u8 scale[headSize] }
 //   rows     retrieval, open   [kvHead][64]{ u8 key[headSize], u8 value[headSize], f16 scale[groups], f16 zero[groups] }
 //                              or [kvHead][64]{ bf16 key[headSize], bf16 value[headSize] }
 //   packed   quantized         [kvHead]{ key[64][headSize * bits / 8], value likewise, f16 keyScale[headSize],
 //                                        f16 keyZero[headSize], f16 valueScale[64][groups], f16 valueZero[64][groups] }
 //
 // Codes are little-endian bit strings. The index is channel by channel, for a query reads few channels of all tokens; the
-// rows are token by token, for it reads all channels of few tokens. With int8 rows the index holds the upper bits of the
-// rows' key codes, so both share the scale and zero point that lie beside the index. The scale of a channel is the upper
-// eight bits of a half (5 exponent, 3 mantissa), rounded up before codes are computed: the codes absorb the rounding.
+// rows are token by token, for it reads all channels of few tokens. Index and int8 rows share the parameters of a channel
+// that lie beside the index: a code of the index is the rows' 8-bit code divided by 255 / most, rounded, so that its first
+// and last levels are the smallest and the largest key of the block. A needle is such an extreme, and one that looks an
+// eighth smaller than it is loses to tokens that are none.
+//
+// Three bytes keep the parameters: the middle between the extremes is a half without its two lowest bits, in whose place
+// are the lowest of the scale's ten (5 exponent, 5 mantissa). The scale is rounded up so that the codes reach the extremes.
 #pragma once
 
 #include <cstdint>
@@ -92,16 +96,30 @@ __device__ __forceinline__ const uint8_t *packedBlock(const Arguments *a, int bl
     return reinterpret_cast<const uint8_t *>(a->packed[block]) + size_t(head) * a->packedBytes;
 }
 
-__device__ __forceinline__ const __half *indexZeros(const uint8_t *block, int indexBits, int headSize) {
-    return reinterpret_cast<const __half *>(block + headSize * 8 * indexBits);
+__device__ __forceinline__ const uint16_t *indexMiddles(const uint8_t *block, int indexBits, int headSize) {
+    return reinterpret_cast<const uint16_t *>(block + headSize * 8 * indexBits);
 }
 
 __device__ __forceinline__ const uint8_t *indexScales(const uint8_t *block, int indexBits, int headSize) {
     return block + headSize * 8 * indexBits + headSize * 2;
 }
 
-__device__ __forceinline__ float scaleOf(uint8_t e5m3) {
-    return __half2float(__ushort_as_half(static_cast<unsigned short>(e5m3 << 7)));
+// The largest code that the scales of the index are for.
+__device__ __forceinline__ int channelLevels(const Arguments *a) {
+    return a->bfloat16Rows ? (1 << a->indexBits) - 1 : 255;
+}
+
+// Of a channel in a block: an element is zero + scale * code.
+struct Channel {
+    float scale;
+    float zero;
+};
+
+__device__ __forceinline__ Channel channelOf(unsigned middle, unsigned scale, int levels) {
+    Channel channel;
+    channel.scale = __half2float(__ushort_as_half(static_cast<unsigned short>((scale << 2 | (middle & 3)) << 5)));
+    channel.zero = __half2float(__ushort_as_half(static_cast<unsigned short>(middle & ~3u))) - 0.5f * levels * channel.scale;
+    return channel;
 }
 
 __device__ __forceinline__ __half halfFloor(float x) {
@@ -112,9 +130,17 @@ __device__ __forceinline__ __half halfCeil(float x) {
     return __float2half_ru(fminf(fmaxf(x, -65504.0f), 65504.0f));
 }
 
-__device__ __forceinline__ uint8_t e5m3Ceil(float x) {
-    unsigned bits = __half_as_ushort(halfCeil(x));
-    return static_cast<uint8_t>(min((bits + 0x7f) >> 7, 0xf7u));
+// Parameters of a channel whose elements lie in [low, high]; of one without elements, where low > high, zeros.
+__device__ __forceinline__ Channel channelFor(float low, float high, int levels, uint16_t &middle, uint8_t &scale) {
+    float wanted = low <= high ? 0.5f * low + 0.5f * high : 0.0f;
+    unsigned bits = __half_as_ushort(__float2half_rn(fminf(fmaxf(wanted, -65504.0f), 65504.0f)));
+    unsigned rounded = (bits & 0x8000u) | (min((bits & 0x7fffu) + 2, 0x7bffu) & ~3u);
+    float centre = __half2float(__ushort_as_half(static_cast<unsigned short>(rounded)));
+    float reach = low <= high ? fmaxf(high - centre, centre - low) : 0.0f;
+    unsigned ten = min((static_cast<unsigned>(__half_as_ushort(halfCeil(2 * reach / levels))) + 31) >> 5, 0x3dfu);
+    middle = static_cast<uint16_t>(rounded | (ten & 3));
+    scale = static_cast<uint8_t>(ten >> 2);
+    return channelOf(middle, scale, levels);
 }
 
 __device__ __forceinline__ int quantize(float x, float inverse, float zero, int most) {

@@ -1,5 +1,6 @@
 // Moves tokens between their homes: the exact tiles, the index with its rows, and the packed blocks. One thread block
-// handles one block of 64 tokens of one KV head. The arithmetic is that of ScalarAttentionKernels.
+// handles one block of 64 tokens of one KV head. The arithmetic is that of ScalarAttentionKernels but for the
+// parameters of the index (layout.cuh).
 #include "layout.cuh"
 
 namespace quantizing {
@@ -12,8 +13,10 @@ __device__ float keyOfRow(const Arguments *a, int block, int head, int token, in
         return __bfloat162float(reinterpret_cast<const __nv_bfloat16 *>(record)[c]);
     }
     const uint8_t *index = indexBlock(a, block, head);
-    float zero = __half2float(indexZeros(index, a->indexBits, a->headSize)[c]);
-    return zero + scaleOf(indexScales(index, a->indexBits, a->headSize)[c]) * record[c];
+    Channel channel = channelOf(
+            indexMiddles(index, a->indexBits, a->headSize)[c], indexScales(index, a->indexBits, a->headSize)[c],
+            channelLevels(a));
+    return channel.zero + channel.scale * record[c];
 }
 
 __device__ float valueOfRow(const Arguments *a, int block, int head, int token, int c) {
@@ -130,24 +133,23 @@ extern "C" __global__ void __launch_bounds__(THREADS) sealRows(const Arguments *
             low = fminf(low, x);
             high = fmaxf(high, x);
         }
-        __half zero = halfFloor(low == INFINITY ? 0.0f : low);
-        float z = __half2float(zero);
-        int most = wide ? (1 << indexBits) - 1 : 255;
-        uint8_t scale = high > z ? e5m3Ceil((high - z) / most) : 0;
-        float inverse = scale == 0 ? 0.0f : 1.0f / scaleOf(scale);
-        const_cast<__half *>(indexZeros(index, indexBits, headSize))[c] = zero;
-        const_cast<uint8_t *>(indexScales(index, indexBits, headSize))[c] = scale;
+        int levels = channelLevels(a);
+        int multiple = levels / ((1 << indexBits) - 1);
+        Channel channel = channelFor(
+                low, high, levels, const_cast<uint16_t *>(indexMiddles(index, indexBits, headSize))[c],
+                const_cast<uint8_t *>(indexScales(index, indexBits, headSize))[c]);
+        float inverse = channel.scale == 0 ? 0.0f : 1.0f / channel.scale;
         unsigned *codes = reinterpret_cast<unsigned *>(index + c * 8 * indexBits);
         int perWord = 32 / indexBits;
         unsigned word = 0;
         for (int t = 0; t < BLOCK; t++) {
             float x = keys[t * headSize + c];
-            unsigned code = quantize(x, inverse, z, most);
+            unsigned code = quantize(x, inverse, channel.zero, levels);
             if (wide) {
                 reinterpret_cast<__nv_bfloat16 *>(records + t * recordBytes)[c] = __float2bfloat16_rn(x);
             } else {
                 records[t * recordBytes + c] = static_cast<uint8_t>(code);
-                code >>= 8 - indexBits;
+                code = (code + multiple / 2) / multiple;
             }
             word |= code << (t % perWord * indexBits);
             if (t % perWord == perWord - 1) {
@@ -330,8 +332,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) expand(
     if (rows) {
         const uint8_t *index = indexBlock(a, block, head);
         for (int c = threadIdx.x; c < headSize; c += THREADS) {
-            keyScale[c] = scaleOf(indexScales(index, a->indexBits, headSize)[c]);
-            keyZero[c] = __half2float(indexZeros(index, a->indexBits, headSize)[c]);
+            Channel channel = channelOf(
+                    indexMiddles(index, a->indexBits, headSize)[c], indexScales(index, a->indexBits, headSize)[c], 255);
+            keyScale[c] = channel.scale;
+            keyZero[c] = channel.zero;
         }
         __syncthreads();
     }

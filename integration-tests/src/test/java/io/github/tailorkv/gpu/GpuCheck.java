@@ -12,7 +12,8 @@ import java.util.Random;
 
 /**
  * The GPU against attention by its definition in double precision, and against the CPU's scalar kernels: the same tokens
- * through sessions of both, over head sizes, head groups, settings, odd chunk lengths, decode steps and rewinding. Prints a
+ * through sessions of both, over head sizes, head groups, settings, odd chunk lengths, decode steps and rewinding. Contexts of
+ * more than 8,192 tokens run on the CPU's vector kernels, which are proven against the scalar ones elsewhere. Prints a
  * line a case and exits with 1 if one is out of bounds. Arguments: {@code small} for the cases that a memory checker has
  * the patience for; a seed.
  */
@@ -21,6 +22,9 @@ public final class GpuCheck {
     private record Case(
             String name, AttentionShape shape, double querySize, double bound, List<Integer> steps,
             List<String> words) {}
+
+    /** Tokens up to which the scalar kernels have the time. */
+    private static final int MOST_SCALAR = 8192;
 
     private static final List<Case> CASES = new ArrayList<>();
 
@@ -100,6 +104,14 @@ public final class GpuCheck {
         add("all tokens wanted", llama, 1, 5e-2, longer, "policy=retrieve", "budget=4096");
         add("online, peaked", llama, 8, 0.2, longer, "policy=online");
         add("online, flat", llama, 0.01, 0.5, longer, "policy=online");
+        for (String policy : new String[] {"exact", "quantize", "retrieve"}) {
+            add("131,072 tokens", shape(2, 1, 64, 0), 3, policy.equals("exact") ? 2e-2 : 0.25,
+                    steps(65_536, 65_000, 1, 1, 300, 1, 1, -1000, 1, 1200, 1), "policy=" + policy, "bits=8",
+                    "budget=2048");
+            add("40,000 tokens", shape(4, 2, 128, 0), 3, policy.equals("exact") ? 2e-2 : 0.25,
+                    steps(20_000, 20_000, 1, -20_100, 1, 700, 1), "policy=" + policy, "bits=4", "budget=1024");
+        }
+        add("65,536 tokens, online", shape(2, 1, 128, 0), 8, 0.2, steps(65_535, 1, 1), "policy=online");
         add("no GPU memory to speak of", llama, 4, 0.3, longer, "policy=retrieve", "gpu.memory=100m", "budget=128");
     }
 
@@ -128,10 +140,14 @@ public final class GpuCheck {
     private static String[] with(List<String> words, String more) {
         List<String> all = new ArrayList<>(words);
         all.add(more);
-        if (more.endsWith("scalar")) {
+        if (!more.endsWith("cuda")) {
             all.removeIf(word -> word.startsWith("gpu.") || word.equals("index=2"));
         }
         return all.toArray(new String[0]);
+    }
+
+    private static String reference(Case one) {
+        return one.steps().stream().filter(n -> n > 0).mapToInt(n -> n).sum() > MOST_SCALAR ? "panama" : "scalar";
     }
 
     private static boolean run(Case one, long seed) {
@@ -149,7 +165,7 @@ public final class GpuCheck {
         double offset = 1;
         float[] means = vector(random, keys, offset);
         try (Contestant gpu = Contestant.open(shape, 1, 1 << 20, with(one.words(), "backend=cuda"));
-                Contestant cpu = Contestant.open(shape, 1, 1 << 20, with(one.words(), "backend=scalar"))) {
+                Contestant cpu = Contestant.open(shape, 1, 1 << 20, with(one.words(), "backend=" + reference(one)))) {
             for (int step : one.steps()) {
                 if (step < 0) {
                     for (int i = step; i < 0; i++) {

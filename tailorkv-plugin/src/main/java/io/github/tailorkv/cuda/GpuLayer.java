@@ -192,12 +192,12 @@ final class GpuLayer implements AutoCloseable {
     private void takeRows(int block) {
         take(BlockTables.INDEX, block, model.index());
         if (kind == LayerKind.RETRIEVAL) {
-            takePinned(BlockTables.ROWS, block, model.rows());
+            takePinned(BlockTables.ROWS, block, model.rows(index));
             return;
         }
-        take(BlockTables.ROWS, block, model.rows());
+        take(BlockTables.ROWS, block, model.rows(index));
         if (!tables.pinned(BlockTables.ROWS, block) && fixed != LayerKind.QUANTIZED) {
-            takePinned(BlockTables.HOST_ROWS, block, model.rows());
+            takePinned(BlockTables.HOST_ROWS, block, model.rows(index));
         }
     }
 
@@ -243,8 +243,8 @@ final class GpuLayer implements AutoCloseable {
 
     private void dropSealed(int block) {
         give(BlockTables.INDEX, block, model.index());
-        give(BlockTables.ROWS, block, model.rows());
-        give(BlockTables.HOST_ROWS, block, model.rows());
+        give(BlockTables.ROWS, block, model.rows(index));
+        give(BlockTables.HOST_ROWS, block, model.rows(index));
         give(BlockTables.PACKED, block, model.packed());
     }
 
@@ -290,8 +290,8 @@ final class GpuLayer implements AutoCloseable {
         gpu.launch(model.kernels().sealPacked, shape.kvHeads(), sealed, 1, false, work.arguments(), 0, 0);
         for (int block = 0; block < sealed; block++) {
             give(BlockTables.INDEX, block, model.index());
-            give(BlockTables.ROWS, block, model.rows());
-            give(BlockTables.HOST_ROWS, block, model.rows());
+            give(BlockTables.ROWS, block, model.rows(index));
+            give(BlockTables.HOST_ROWS, block, model.rows(index));
         }
     }
 
@@ -299,7 +299,7 @@ final class GpuLayer implements AutoCloseable {
         for (int block = 0; block < sealed; block++) {
             long copy = tables.get(BlockTables.HOST_ROWS, block);
             if (copy != 0) {
-                give(BlockTables.ROWS, block, model.rows());
+                give(BlockTables.ROWS, block, model.rows(index));
                 tables.set(BlockTables.ROWS, block, copy, true);
                 tables.clear(BlockTables.HOST_ROWS, block);
             }

@@ -6,7 +6,9 @@ import io.github.tailorkv.kernels.AttentionShape;
 import io.github.tailorkv.spi.ModelCache;
 import io.github.tailorkv.spi.ModelShape;
 import io.github.tailorkv.spi.SessionCache;
+import java.util.ArrayList;
 import java.util.Collections;
+import java.util.List;
 import java.util.Set;
 import java.util.WeakHashMap;
 import java.util.function.Supplier;
@@ -43,7 +45,7 @@ final class GpuModel implements ModelCache {
     private final GpuKernels kernels;
     private final Homes tiles;
     private final Homes index;
-    private final Homes rows;
+    private final List<Homes> rows = new ArrayList<>();
     private final Homes packed;
     private final GpuWorkspace workspace;
     private final Set<GpuSession> sessions = Collections.newSetFromMap(new WeakHashMap<>());
@@ -71,7 +73,11 @@ final class GpuModel implements ModelCache {
         int heads = attention.kvHeads();
         tiles = Homes.of(gpu, budget, GpuArguments.tileBytes(attention));
         index = Homes.of(gpu, budget, (long) heads * GpuArguments.indexBytes(attention, settings));
-        rows = Homes.of(gpu, budget, 64L * heads * GpuArguments.recordBytes(attention, settings));
+        long rowBytes = 64L * heads * GpuArguments.recordBytes(attention, settings);
+        Slabs deviceRows = new Slabs(gpu, budget, false, rowBytes);
+        for (int layer = 0; layer < shape.layers(); layer++) {
+            rows.add(new Homes(deviceRows, new Slabs(gpu, budget, true, rowBytes)));
+        }
         packed = Homes.of(gpu, budget, (long) heads * GpuArguments.packedBytes(attention, settings));
         workspace = new GpuWorkspace(gpu, budget, kernels, attention, settings);
     }
@@ -104,8 +110,12 @@ final class GpuModel implements ModelCache {
         return index;
     }
 
-    Homes rows() {
-        return rows;
+    /**
+     * Rows of a layer. In host memory each layer has stretches of its own: a decode step reads rows all over a layer, and the
+     * link to the host translates addresses quickly only while they lie within a few hundred pages of 2 MiB.
+     */
+    Homes rows(int layer) {
+        return rows.get(layer);
     }
 
     Homes packed() {
@@ -223,7 +233,7 @@ final class GpuModel implements ModelCache {
                     Set.copyOf(sessions).forEach(GpuSession::close);
                     tiles.close();
                     index.close();
-                    rows.close();
+                    rows.forEach(Homes::close);
                     packed.close();
                     workspace.close();
                     budget.close();

@@ -8,7 +8,7 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Pieces of one size, cut from slabs that are taken from the driver a few at a time, for each such call costs a good part
- * of a millisecond, and pinning memory several per MiB. Slabs grow with what is in use, from 2 to 64 MiB; one that is
+ * of a millisecond, and pinning memory several per MiB. Slabs grow with what is in use, from 2 to 64 MiB, so that an eighth is idle at most; one that is
  * empty goes back to the driver.
  */
 final class Slabs implements AutoCloseable {
@@ -73,7 +73,7 @@ final class Slabs implements AutoCloseable {
     }
 
     private void grow() {
-        long wanted = Math.clamp(total / 4, LEAST, MOST);
+        long wanted = Math.clamp(total / 8, LEAST, MOST);
         int pieces = (int) Math.max(1, wanted / pieceBytes);
         long bytes = pieces * pieceBytes;
         Slab slab;
