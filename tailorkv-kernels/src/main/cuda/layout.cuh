@@ -1,8 +1,8 @@
 // What the kernels of the GPU share: the argument block, the layouts of a block of 64 tokens, and conversions.
 //
-// Every table is indexed by block and holds the address of that block's part for all KV heads. An address may lie in GPU
-// memory or in pinned host memory: unified addressing lets the same load serve both, so a block that found no room on
-// the GPU is merely slower.
+// A block has up to five parts, each of all KV heads, whose addresses stand in a table. They may lie in GPU memory or in
+// pinned host memory: unified addressing lets the same load serve both, so a block that found no room on the GPU is merely
+// slower.
 //
 //   tile     F32, exact        [kvHead]{ key[64][headSize], value[64][headSize] }
 //   index    retrieval, open   [kvHead]{ codes[headSize][8 * indexBits bytes], u16 middle[headSize], u8 scale[headSize] }
@@ -32,48 +32,53 @@ constexpr float BINS_PER_NAT = 128.0f;
 
 enum Kind { OPEN = 0, EXACT = 1, QUANTIZED = 2, RETRIEVAL = 3 };
 
+// Addresses of the parts of a block; 0 for one that is not there.
+struct Homes {
+    uint64_t tile;
+    uint64_t index;
+    uint64_t rows;
+    uint64_t packed;
+    uint64_t hostRows;  // second home of the rows while a layer is open
+};
+
 // Written by the host in front of the staged q, k and v, so that one copy brings everything and the kernels' only
 // parameter never changes. The offsets are those of GpuArguments.java.
 struct Arguments {
-    const uint64_t *tiles;      //   0
-    const uint64_t *index;      //   8
-    const uint64_t *rows;       //  16
-    const uint64_t *packed;     //  24
-    const uint64_t *hostRows;   //  32  second home of the rows while a layer is open; entries may be 0
-    unsigned *ranges;           //  40  [kvHead][2][headSize], floats in an order that atomicMin and atomicMax keep
-    float *queries;             //  48  ring of the newest queries, 0 for none
-    const float *q;             //  56
-    const float *k;             //  64
-    const float *v;             //  72
-    float *out;                 //  80  mapped host memory
-    float *partials;            //  88
-    unsigned *histogram;        //  96  [kvHead][BINS]
-    uint16_t *bins;             // 104  [kvHead][sealed * 64]
-    int *selected;              // 112  [kvHead][budget + sinks]
-    float2 *shares;             // 120  [kvHead][members][16]
-    int2 *counts;               // 128  [kvHead][members]
-    float *scores;              // 136  [kvHead][row][sealed * 64]
-    int heads;                  // 144
-    int kvHeads;                // 148
-    int headSize;               // 152
-    int kind;                   // 156
-    int bits;                   // 160
-    int indexBits;              // 164
-    int bfloat16Rows;           // 168
-    int recordBytes;            // 172
-    int indexBytes;             // 176
-    int packedBytes;            // 180
-    int sealed;                 // 184  blocks
-    int length;                 // 188  tokens before this call
-    int n;                      // 192
-    int budget;                 // 196
-    int sinks;                  // 200
-    int channels;               // 204
-    int perHead;                // 208
-    int ring;                   // 212  capacity of the ring
-    float scale;                // 216
-    float softCap;              // 220
-    unsigned counters[128];     // 224  arrivals: [kvHead] for barriers, [64 + unit] for the last one out; zero
+    const Homes *blocks;        //   0
+    unsigned *ranges;           //   8  [kvHead][2][headSize], floats in an order that atomicMin and atomicMax keep
+    float *queries;             //  16  ring of the newest queries, 0 for none
+    const float *q;             //  24
+    const float *k;             //  32
+    const float *v;             //  40
+    float *out;                 //  48  mapped host memory
+    float *partials;            //  56
+    unsigned *histogram;        //  64  [kvHead][BINS]
+    uint16_t *bins;             //  72  [kvHead][sealed * 64]
+    int *selected;              //  80  [kvHead][budget + sinks]
+    float2 *shares;             //  88  [kvHead][members][16]
+    int2 *counts;               //  96  [kvHead][members]
+    float *scores;              // 104  [kvHead][row][sealed * 64]
+    int heads;                  // 112
+    int kvHeads;                // 116
+    int headSize;               // 120
+    int kind;                   // 124
+    int bits;                   // 128
+    int indexBits;              // 132
+    int bfloat16Rows;           // 136
+    int recordBytes;            // 140
+    int indexBytes;             // 144
+    int packedBytes;            // 148
+    int sealed;                 // 152  blocks
+    int length;                 // 156  tokens before this call
+    int n;                      // 160
+    int budget;                 // 164
+    int sinks;                  // 168
+    int channels;               // 172
+    int perHead;                // 176
+    int ring;                   // 180  capacity of the ring
+    float scale;                // 184
+    float softCap;              // 188
+    unsigned counters[128];     // 192  arrivals: [kvHead] for barriers, [64 + unit] for the last one out; zero
 };
 
 __device__ __forceinline__ int groupSize(const Arguments *a) { return a->heads / a->kvHeads; }
@@ -81,19 +86,19 @@ __device__ __forceinline__ int groupSize(const Arguments *a) { return a->heads /
 __device__ __forceinline__ int valueGroups(int headSize) { return (headSize + GROUP - 1) / GROUP; }
 
 __device__ __forceinline__ const float *tileKeys(const Arguments *a, int block, int head) {
-    return reinterpret_cast<const float *>(a->tiles[block]) + size_t(head) * 2 * BLOCK * a->headSize;
+    return reinterpret_cast<const float *>(a->blocks[block].tile) + size_t(head) * 2 * BLOCK * a->headSize;
 }
 
 __device__ __forceinline__ const uint8_t *indexBlock(const Arguments *a, int block, int head) {
-    return reinterpret_cast<const uint8_t *>(a->index[block]) + size_t(head) * a->indexBytes;
+    return reinterpret_cast<const uint8_t *>(a->blocks[block].index) + size_t(head) * a->indexBytes;
 }
 
 __device__ __forceinline__ const uint8_t *rowRecord(const Arguments *a, int block, int head, int token) {
-    return reinterpret_cast<const uint8_t *>(a->rows[block]) + (size_t(head) * BLOCK + token) * a->recordBytes;
+    return reinterpret_cast<const uint8_t *>(a->blocks[block].rows) + (size_t(head) * BLOCK + token) * a->recordBytes;
 }
 
 __device__ __forceinline__ const uint8_t *packedBlock(const Arguments *a, int block, int head) {
-    return reinterpret_cast<const uint8_t *>(a->packed[block]) + size_t(head) * a->packedBytes;
+    return reinterpret_cast<const uint8_t *>(a->blocks[block].packed) + size_t(head) * a->packedBytes;
 }
 
 __device__ __forceinline__ const uint16_t *indexMiddles(const uint8_t *block, int indexBits, int headSize) {

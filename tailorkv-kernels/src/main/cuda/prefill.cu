@@ -330,12 +330,15 @@ PREFILL(128, 2, 2)
 PREFILL(192, 1, 1)
 PREFILL(256, 1, 1)
 
-// Merges the splits and writes the output. Grid: tokens x query heads; one thread a channel.
+// Merges the splits and writes the output of the tokens from `firstToken` on. Grid: tokens x query heads; one thread a
+// channel.
 extern "C" __global__ void combine(
-        const Arguments *a, const float2 *states, const float *outputs, int paddedRows, int padded, int splits) {
+        const Arguments *a, const float2 *states, const float *outputs, int paddedRows, int padded, int splits,
+        int firstToken) {
     int group = groupSize(a);
     int head = blockIdx.y;
-    int row = blockIdx.x * group + head % group;
+    int token = firstToken + blockIdx.x;
+    int row = token * group + head % group;
     float most = -INFINITY;
     for (int s = 0; s < splits; s++) {
         most = fmaxf(most, states[(size_t(s) * a->kvHeads + head / group) * paddedRows + row].x);
@@ -350,7 +353,7 @@ extern "C" __global__ void combine(
             total += weight * state.y;
             value += weight * outputs[at * padded + c];
         }
-        a->out[(size_t(blockIdx.x) * a->heads + head) * a->headSize + c] = total == 0 ? 0.0f : value / total;
+        a->out[(size_t(token) * a->heads + head) * a->headSize + c] = total == 0 ? 0.0f : value / total;
     }
 }
 

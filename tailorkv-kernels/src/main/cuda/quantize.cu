@@ -201,7 +201,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) sealRows(const Arguments *
     __syncthreads();
 
     size_t at = size_t(head) * BLOCK * recordBytes;
-    uint64_t homes[2] = {a->rows[block], a->hostRows[block]};
+    uint64_t homes[2] = {a->blocks[block].rows, a->blocks[block].hostRows};
     for (uint64_t home : homes) {
         if (home != 0) {
             uint4 *target = reinterpret_cast<uint4 *>(home + at);
@@ -212,8 +212,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) sealRows(const Arguments *
     }
 }
 
-// Quantizes blocks for a quantized layer, from the tiles or from the rows of a layer that was open. The table of packed
-// blocks is that of the argument block; `fromTile` says where the numbers come from. Grid: KV heads x blocks.
+// Quantizes blocks for a quantized layer, from the tiles or from the rows of a layer that was open, as `fromTile` says.
+// Grid: KV heads x blocks.
 extern "C" __global__ void __launch_bounds__(THREADS) sealPacked(const Arguments *a, int firstBlock, int fromTile) {
     extern __shared__ __align__(16) float numbers[];
     __shared__ __half keyScale[256];

@@ -19,6 +19,10 @@ final class ScoreSelection {
     /** Scores of one row of one block. */
     private static final long BLOCK_BYTES = BLOCK * 4L;
 
+    /** Between these no power has overflowed, and none that counts was too small. */
+    private static final float LEAST_SUM = 0x1p-60f;
+    private static final float LARGEST_SUM = 0x1p100f;
+
     private static final ThreadLocal<float[]> LOG_SUMS = ThreadLocal.withInitial(() -> new float[16]);
 
     private ScoreSelection() {}
@@ -70,7 +74,20 @@ final class ScoreSelection {
         }
     }
 
+    /**
+     * The shift only has to keep the powers within the range of a float, and the first block, where the sinks are, has a
+     * score near the largest: looking for the largest itself is left for sums that show it is needed.
+     */
     private static float logSumExp(long row, long stride, int blocks) {
+        float near = max(row, BLOCK);
+        float sum = Lanes.roughExponentials(row, stride, blocks, BLOCK, near);
+        if (sum > LEAST_SUM && sum < LARGEST_SUM) {
+            return near + (float) Math.log(sum);
+        }
+        return shiftedLogSumExp(row, stride, blocks);
+    }
+
+    private static float shiftedLogSumExp(long row, long stride, int blocks) {
         FloatVector largest = FloatVector.broadcast(F, Float.NEGATIVE_INFINITY);
         for (int b = 0; b < blocks; b++) {
             for (int t = 0; t < BLOCK; t += L) {

@@ -302,6 +302,31 @@ class AttentionKernelsTest {
         }
     }
 
+    /** Of scores of which the first block has none that is near the largest, or is not finite. */
+    @ParameterizedTest
+    @ValueSource(floats = {3, 60, 300, -60, -1000, Float.NEGATIVE_INFINITY})
+    void rankFarFromTheFirstBlock(float distance) {
+        for (int rows : ROWS) {
+            int blocks = 2 + random.nextInt(8);
+            MemorySegment s = gaussian(blocks * rows * BLOCK);
+            for (int i = rows * BLOCK; i < blocks * rows * BLOCK; i++) {
+                s.setAtIndex(F32, i, 3 * s.getAtIndex(F32, i) + distance);
+            }
+            MemorySegment expected = memory.floats(blocks * BLOCK);
+            MemorySegment actual = memory.floats(blocks * BLOCK);
+            float[] expectedMaxima = new float[blocks * 16];
+            float[] actualMaxima = new float[blocks * 16];
+            scalar.rank(s, 0, blocks, rows, expected, 0, 1, expectedMaxima);
+            vector.rank(s, 0, blocks, rows, actual, 0, 1, actualMaxima);
+            for (int i = 0; i < blocks * BLOCK; i++) {
+                float wanted = expected.getAtIndex(F32, i);
+                // Scores of hundreds have a spacing of 3e-5.
+                assertEquals(wanted, actual.getAtIndex(F32, i), 1e-4f + 1e-6f * Math.abs(wanted),
+                        message("token " + i));
+            }
+        }
+    }
+
     @ParameterizedTest
     @ValueSource(ints = {1, 2, 3, 10})
     void rank(int blocks) {

@@ -248,7 +248,7 @@ final class LayerCache implements AutoCloseable {
         }
         LayerKind fixed = context.fixedKind(index);
         if (fixed == null) {
-            if (queries == null || length < context.leastTokensToJudge() || queries.count() == 0) {
+            if (queries == null || length < context.settings().leastTokensToJudge() || queries.count() == 0) {
                 return;
             }
             headPreferences = new DensePreference(context, this, queries).perHead(workers);

@@ -26,14 +26,6 @@ record LayerContext(
         return fixedKinds.get(layer);
     }
 
-    /**
-     * Tokens below which a prompt is not judged: where the exact part alone is a large share of everything, dense
-     * preference says nothing and there is nothing to gain.
-     */
-    int leastTokensToJudge() {
-        return Math.max(1024, 2 * (settings.sinks() + settings.recent() + settings.budget()));
-    }
-
     private BlockStore.Source offload() {
         return settings.offload() == Settings.Offload.RAM
                 ? BlockStore.RAM

@@ -158,6 +158,14 @@ public record Settings(
     }
 
     /**
+     * Tokens below which a prompt is not judged: where the exact part alone is a large share of everything, dense
+     * preference says nothing and there is nothing to gain.
+     */
+    public int leastTokensToJudge() {
+        return Math.max(1024, 2 * (sinks + recent + budget));
+    }
+
+    /**
      * Reads the system properties.
      *
      * @throws SettingsException if a property is unknown or its value not allowed

@@ -11,6 +11,9 @@ import java.lang.foreign.MemorySegment;
  */
 interface Gpu extends AutoCloseable {
 
+    /** How many marks there are. */
+    int MARKS = 8;
+
     /** Pinned host memory: its address for kernels, and for the host. */
     record Pinned(long address, MemorySegment segment) {}
 
@@ -61,6 +64,16 @@ interface Gpu extends AutoCloseable {
 
     /** Waits until everything is done. */
     void synchronize();
+
+    /**
+     * Marks what has been asked for so far.
+     *
+     * @param mark below {@link #MARKS}
+     */
+    void mark(int mark);
+
+    /** Waits until everything that was asked for before a mark is done. */
+    void await(int mark);
 
     /** Frees what the device holds for this object. */
     @Override

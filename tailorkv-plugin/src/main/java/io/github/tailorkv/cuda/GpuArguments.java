@@ -25,40 +25,40 @@ final class GpuArguments {
     /** Barriers and arrivals that the block has counters for. */
     static final int COUNTERS = 64;
 
-    private static final int TILES = 0;
-    private static final int RANGES = 40;
-    private static final int QUERIES = 48;
-    private static final int Q = 56;
-    private static final int K = 64;
-    private static final int V = 72;
-    private static final int OUT = 80;
-    private static final int PARTIALS = 88;
-    private static final int HISTOGRAM = 96;
-    private static final int BINS = 104;
-    private static final int SELECTED = 112;
-    private static final int SHARES = 120;
-    private static final int COUNTS = 128;
-    private static final int SCORES = 136;
-    private static final int HEADS = 144;
-    private static final int KV_HEADS = 148;
-    private static final int HEAD_SIZE = 152;
-    private static final int KIND = 156;
-    private static final int BITS = 160;
-    private static final int INDEX_BITS = 164;
-    private static final int BFLOAT16_ROWS = 168;
-    private static final int RECORD_BYTES = 172;
-    private static final int INDEX_BYTES = 176;
-    private static final int PACKED_BYTES = 180;
-    private static final int SEALED = 184;
-    private static final int LENGTH = 188;
-    private static final int N = 192;
-    private static final int BUDGET = 196;
-    private static final int SINKS = 200;
-    private static final int CHANNELS = 204;
-    private static final int PER_HEAD = 208;
-    private static final int RING = 212;
-    private static final int SCALE = 216;
-    private static final int SOFT_CAP = 220;
+    private static final int BLOCKS = 0;
+    private static final int RANGES = 8;
+    private static final int QUERIES = 16;
+    private static final int Q = 24;
+    private static final int K = 32;
+    private static final int V = 40;
+    private static final int OUT = 48;
+    private static final int PARTIALS = 56;
+    private static final int HISTOGRAM = 64;
+    private static final int BINS = 72;
+    private static final int SELECTED = 80;
+    private static final int SHARES = 88;
+    private static final int COUNTS = 96;
+    private static final int SCORES = 104;
+    private static final int HEADS = 112;
+    private static final int KV_HEADS = 116;
+    private static final int HEAD_SIZE = 120;
+    private static final int KIND = 124;
+    private static final int BITS = 128;
+    private static final int INDEX_BITS = 132;
+    private static final int BFLOAT16_ROWS = 136;
+    private static final int RECORD_BYTES = 140;
+    private static final int INDEX_BYTES = 144;
+    private static final int PACKED_BYTES = 148;
+    private static final int SEALED = 152;
+    private static final int LENGTH = 156;
+    private static final int N = 160;
+    private static final int BUDGET = 164;
+    private static final int SINKS = 168;
+    private static final int CHANNELS = 172;
+    private static final int PER_HEAD = 176;
+    private static final int RING = 180;
+    private static final int SCALE = 184;
+    private static final int SOFT_CAP = 188;
 
     private final MemorySegment block;
 
@@ -117,14 +117,8 @@ final class GpuArguments {
         block.set(ValueLayout.JAVA_LONG, offset, value);
     }
 
-    /** Addresses of the tables, in the order of {@link BlockTables}. */
-    void tables(long[] addresses) {
-        for (int i = 0; i < addresses.length; i++) {
-            address(TILES + 8 * i, addresses[i]);
-        }
-    }
-
-    void layer(int kind, int sealed, int length, long ranges, long queries) {
+    void layer(long blocks, int kind, int sealed, int length, long ranges, long queries) {
+        address(BLOCKS, blocks);
         number(KIND, kind);
         number(SEALED, sealed);
         number(LENGTH, length);

@@ -30,7 +30,7 @@ final class GpuLayer implements AutoCloseable {
     private final AttentionShape shape;
     private final Settings settings;
     private final @Nullable LayerKind fixed;
-    private final BlockTables tables;
+    private final BlockTable table;
     private final long ranges;
     private final long rangeBytes;
     private long queries;
@@ -56,11 +56,11 @@ final class GpuLayer implements AutoCloseable {
         kind = fixed == LayerKind.EXACT ? LayerKind.EXACT : null;
         rangeBytes = 2L * shape.kvHeads() * shape.headSize() * Integer.BYTES;
         queryBytes = fixed == null ? (long) settings.queries() * shape.heads() * shape.headSize() * Float.BYTES : 0;
-        tables = new BlockTables(gpu, model.budget());
+        table = new BlockTable(gpu, model.budget());
         try {
             ranges = model.budget().allocate(rangeBytes);
         } catch (RuntimeException e) {
-            tables.close();
+            table.close();
             throw e;
         }
         gpu.launch(model.kernels().clearRanges, shape.kvHeads(), 1, 1, false, ranges, shape.headSize());
@@ -93,8 +93,7 @@ final class GpuLayer implements AutoCloseable {
 
     /** Fills in what the kernels must know of this layer. */
     void describe(GpuArguments arguments) {
-        arguments.tables(tables.upload());
-        arguments.layer(code(), sealed, length, ranges, kind == null ? queries : 0);
+        arguments.layer(table.upload(), code(), sealed, length, ranges, kind == null ? queries : 0);
     }
 
     // ---- growing ---------------------------------------------------------------------------------------------------
@@ -102,55 +101,55 @@ final class GpuLayer implements AutoCloseable {
     /** Makes tiles for {@code n} more tokens. */
     void reserve(int n) {
         int blocks = (length + n + BlockLayout.BLOCK - 1) / BlockLayout.BLOCK;
-        tables.reserve(blocks);
+        table.reserve(blocks);
         if (kind == null && fixed == null && queries == 0) {
             queries = model.budget().allocate(queryBytes);
             deviceBytes += queryBytes;
         }
         while (tileEnd < blocks) {
-            take(BlockTables.TILES, tileEnd, model.tiles());
+            take(BlockTable.TILE, tileEnd, model.tiles());
             tileEnd++;
         }
     }
 
     /** Takes a piece on the device, in host memory if there is no room. */
-    private void take(int table, int block, GpuModel.Homes homes) {
-        if (tables.get(table, block) != 0) {
+    private void take(int part, int block, GpuModel.Homes homes) {
+        if (table.get(part, block) != 0) {
             return;
         }
         try {
-            tables.set(table, block, homes.device().take(), false);
+            table.set(part, block, homes.device().take(), false);
             deviceBytes += homes.device().pieceBytes();
         } catch (GpuException e) {
             if (e.kind() != GpuException.Kind.OUT_OF_MEMORY) {
                 throw e;
             }
             model.sayThatMemoryIsFull(e);
-            takePinned(table, block, homes);
+            takePinned(part, block, homes);
         }
     }
 
-    private void takePinned(int table, int block, GpuModel.Homes homes) {
-        if (tables.get(table, block) != 0) {
+    private void takePinned(int part, int block, GpuModel.Homes homes) {
+        if (table.get(part, block) != 0) {
             return;
         }
-        tables.set(table, block, homes.pinned().take(), true);
+        table.set(part, block, homes.pinned().take(), true);
         hostBytes += homes.pinned().pieceBytes();
     }
 
-    private void give(int table, int block, GpuModel.Homes homes) {
-        long address = tables.get(table, block);
+    private void give(int part, int block, GpuModel.Homes homes) {
+        long address = table.get(part, block);
         if (address == 0) {
             return;
         }
-        if (tables.pinned(table, block)) {
+        if (table.pinned(part, block)) {
             homes.pinned().give(address);
             hostBytes -= homes.pinned().pieceBytes();
         } else {
             homes.device().give(address);
             deviceBytes -= homes.device().pieceBytes();
         }
-        tables.clear(table, block);
+        table.clear(part, block);
     }
 
     /** Counts {@code n} tokens that the kernels have written. */
@@ -169,7 +168,7 @@ final class GpuLayer implements AutoCloseable {
         int first = sealed;
         for (int block = first; block < end; block++) {
             if (kind == LayerKind.QUANTIZED) {
-                take(BlockTables.PACKED, block, model.packed());
+                take(BlockTable.PACKED, block, model.packed());
             } else {
                 takeRows(block);
             }
@@ -184,20 +183,20 @@ final class GpuLayer implements AutoCloseable {
             gpu.launch(kernels.sealRows, heads, end - first, 1, false, work.arguments(), first);
         }
         for (int block = first; block < end; block++) {
-            give(BlockTables.TILES, block, model.tiles());
+            give(BlockTable.TILE, block, model.tiles());
         }
         sealed = end;
     }
 
     private void takeRows(int block) {
-        take(BlockTables.INDEX, block, model.index());
+        take(BlockTable.INDEX, block, model.index());
         if (kind == LayerKind.RETRIEVAL) {
-            takePinned(BlockTables.ROWS, block, model.rows(index));
+            takePinned(BlockTable.ROWS, block, model.rows(index));
             return;
         }
-        take(BlockTables.ROWS, block, model.rows(index));
-        if (!tables.pinned(BlockTables.ROWS, block) && fixed != LayerKind.QUANTIZED) {
-            takePinned(BlockTables.HOST_ROWS, block, model.rows(index));
+        take(BlockTable.ROWS, block, model.rows(index));
+        if (!table.pinned(BlockTable.ROWS, block) && fixed != LayerKind.QUANTIZED) {
+            takePinned(BlockTable.HOST_ROWS, block, model.rows(index));
         }
     }
 
@@ -218,15 +217,15 @@ final class GpuLayer implements AutoCloseable {
         int keptBlocks = (newLength + BlockLayout.BLOCK - 1) / BlockLayout.BLOCK;
         int whole = newLength / BlockLayout.BLOCK;
         while (tileEnd > Math.max(sealed, keptBlocks)) {
-            give(BlockTables.TILES, --tileEnd, model.tiles());
+            give(BlockTable.TILE, --tileEnd, model.tiles());
         }
         if (whole < sealed) {
             if (whole < keptBlocks) {
-                take(BlockTables.TILES, whole, model.tiles());
+                take(BlockTable.TILE, whole, model.tiles());
                 work.describe(this);
                 gpu.launch(
                         model.kernels().restore, shape.kvHeads(), 1, 1, false, work.arguments(), whole,
-                        tables.get(BlockTables.TILES, whole));
+                        table.get(BlockTable.TILE, whole));
             }
             for (int block = whole; block < sealed; block++) {
                 dropSealed(block);
@@ -242,10 +241,10 @@ final class GpuLayer implements AutoCloseable {
     }
 
     private void dropSealed(int block) {
-        give(BlockTables.INDEX, block, model.index());
-        give(BlockTables.ROWS, block, model.rows(index));
-        give(BlockTables.HOST_ROWS, block, model.rows(index));
-        give(BlockTables.PACKED, block, model.packed());
+        give(BlockTable.INDEX, block, model.index());
+        give(BlockTable.ROWS, block, model.rows(index));
+        give(BlockTable.HOST_ROWS, block, model.rows(index));
+        give(BlockTable.PACKED, block, model.packed());
     }
 
     // ---- the kind --------------------------------------------------------------------------------------------------
@@ -257,8 +256,7 @@ final class GpuLayer implements AutoCloseable {
         }
         LayerKind decided = fixed;
         if (decided == null) {
-            int least = Math.max(1024, 4 * (settings.sinks() + settings.recent() + settings.budget()));
-            if (length < least || queryCount == 0) {
+            if (length < settings.leastTokensToJudge() || queryCount == 0) {
                 return;
             }
             densePreference = work.densePreference(this, queryCount);
@@ -284,24 +282,24 @@ final class GpuLayer implements AutoCloseable {
             return;
         }
         for (int block = 0; block < sealed; block++) {
-            take(BlockTables.PACKED, block, model.packed());
+            take(BlockTable.PACKED, block, model.packed());
         }
         work.describe(this);
         gpu.launch(model.kernels().sealPacked, shape.kvHeads(), sealed, 1, false, work.arguments(), 0, 0);
         for (int block = 0; block < sealed; block++) {
-            give(BlockTables.INDEX, block, model.index());
-            give(BlockTables.ROWS, block, model.rows(index));
-            give(BlockTables.HOST_ROWS, block, model.rows(index));
+            give(BlockTable.INDEX, block, model.index());
+            give(BlockTable.ROWS, block, model.rows(index));
+            give(BlockTable.HOST_ROWS, block, model.rows(index));
         }
     }
 
     private void retrieve() {
         for (int block = 0; block < sealed; block++) {
-            long copy = tables.get(BlockTables.HOST_ROWS, block);
+            long copy = table.get(BlockTable.HOST_ROWS, block);
             if (copy != 0) {
-                give(BlockTables.ROWS, block, model.rows(index));
-                tables.set(BlockTables.ROWS, block, copy, true);
-                tables.clear(BlockTables.HOST_ROWS, block);
+                give(BlockTable.ROWS, block, model.rows(index));
+                table.set(BlockTable.ROWS, block, copy, true);
+                table.clear(BlockTable.HOST_ROWS, block);
             }
         }
     }
@@ -309,7 +307,7 @@ final class GpuLayer implements AutoCloseable {
     LayerStatistics statistics() {
         LayerKind known = kind == null ? fixed : kind;
         String label = known == null ? LayerStatistics.OPEN : known.label();
-        long resident = deviceBytes + tables.bytesOnDevice() + rangeBytes;
+        long resident = deviceBytes + table.bytesOnDevice() + rangeBytes;
         return new LayerStatistics(index, label, densePreference, length, resident, hostBytes);
     }
 
@@ -321,14 +319,14 @@ final class GpuLayer implements AutoCloseable {
         closed = true;
         for (int block = 0; block < tileEnd; block++) {
             dropSealed(block);
-            give(BlockTables.TILES, block, model.tiles());
+            give(BlockTable.TILE, block, model.tiles());
         }
         if (queries != 0) {
             model.budget().free(queries);
             queries = 0;
         }
         model.budget().free(ranges);
-        tables.close();
+        table.close();
         sealed = 0;
         tileEnd = 0;
         length = 0;

@@ -5,7 +5,9 @@ import io.github.tailorkv.kernels.AttentionShape;
 import io.github.tailorkv.kernels.BlockLayout;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.List;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
@@ -27,7 +29,7 @@ final class GpuWorkspace implements AutoCloseable {
     private static final int FIRST_TOKENS = 256;
 
     private static final long SEGMENT_BYTES = 64L << 20;
-    private static final long COPY_PIECE = 256 << 10;
+    private static final long COPY_PIECE = 512 << 10;
     private static final int MOST_PARTS = 64;
     private static final int MOST_SPLITS = 32;
     private static final float BINS_PER_NAT = 32;
@@ -201,38 +203,52 @@ final class GpuWorkspace implements AutoCloseable {
             GpuLayer layer, int n, MemorySegment q, MemorySegment k, MemorySegment v, long firstToken) {
         settleUploads();
         GpuArguments arguments = there(block);
-        Gpu.Pinned memory = there(staging);
         long queryBytes = (long) n * queryFloats * Float.BYTES;
         long keyBytes = (long) n * keyFloats * Float.BYTES;
-        long at = GpuArguments.BYTES;
-        copy(q, firstToken * queryFloats * Float.BYTES, memory.segment(), at, queryBytes);
-        copy(k, firstToken * keyFloats * Float.BYTES, memory.segment(), at + queryBytes, keyBytes);
-        copy(v, firstToken * keyFloats * Float.BYTES, memory.segment(), at + queryBytes + keyBytes, keyBytes);
+        long queries = GpuArguments.BYTES;
+        long keys = queries + queryBytes;
+        long values = keys + keyBytes;
         layer.describe(arguments);
-        long device = deviceStaging + at;
-        arguments.staged(n, device, device + queryBytes, device + queryBytes + keyBytes, there(output).address());
-        gpu.upload(memory, 0, deviceStaging, at + queryBytes + 2 * keyBytes);
+        arguments.staged(
+                n, deviceStaging + queries, deviceStaging + keys, deviceStaging + values, there(output).address());
+        List<Piece> pieces = new ArrayList<>();
+        cut(q, firstToken * queryFloats * Float.BYTES, queries, queryBytes, pieces);
+        cut(k, firstToken * keyFloats * Float.BYTES, keys, keyBytes, pieces);
+        cut(v, firstToken * keyFloats * Float.BYTES, values, keyBytes, pieces);
         uploading = true;
-    }
-
-    /** One core copies slower than the link to the GPU: a prompt's rows are shared out. */
-    private static void copy(MemorySegment source, long from, MemorySegment target, long to, long bytes) {
-        int pieces = (int) Math.min(8, bytes / COPY_PIECE);
-        if (pieces < 2) {
-            MemorySegment.copy(source, from, target, to, bytes);
+        MemorySegment memory = there(staging).segment();
+        if (n == 1) {
+            pieces.forEach(piece -> piece.copyTo(memory));
+            gpu.upload(there(staging), 0, deviceStaging, values + keyBytes);
             return;
         }
-        IntStream.range(0, pieces).parallel().forEach(i -> {
-            long begin = bytes * i / pieces;
-            MemorySegment.copy(source, from + begin, target, to + begin, bytes * (i + 1) / pieces - begin);
+        gpu.upload(there(staging), 0, deviceStaging, GpuArguments.BYTES);
+        pieces.parallelStream().forEach(piece -> {
+            piece.copyTo(memory);
+            gpu.bind();
+            gpu.upload(there(staging), piece.target(), deviceStaging + piece.target(), piece.bytes());
         });
     }
 
-    private void takeOutput(int n, MemorySegment out, long firstToken) {
-        long bytes = (long) n * queryFloats * Float.BYTES;
-        gpu.synchronize();
-        uploading = false;
-        copy(there(output).segment(), 0, out, firstToken * queryFloats * Float.BYTES, bytes);
+    /** A stretch of rows and where it goes. One core copies slower than the link to the GPU, so that several share them. */
+    private record Piece(MemorySegment source, long from, long target, long bytes) {
+
+        void copyTo(MemorySegment memory) {
+            MemorySegment.copy(source, from, memory, target, bytes);
+        }
+    }
+
+    private static void cut(MemorySegment source, long from, long target, long bytes, List<Piece> pieces) {
+        for (long at = 0; at < bytes; at += COPY_PIECE) {
+            pieces.add(new Piece(source, from + at, target + at, Math.min(COPY_PIECE, bytes - at)));
+        }
+    }
+
+    /** Takes what the kernels have written before a mark. */
+    private void takeOutput(int from, int to, MemorySegment out, long firstToken) {
+        long rowBytes = (long) queryFloats * Float.BYTES;
+        MemorySegment.copy(
+                there(output).segment(), from * rowBytes, out, (firstToken + from) * rowBytes, (to - from) * rowBytes);
     }
 
     // ---- decode ----------------------------------------------------------------------------------------------------
@@ -252,7 +268,9 @@ final class GpuWorkspace implements AutoCloseable {
         stageTokens(layer, 1, q, k, v, 0);
         int parts = Math.clamp(Math.max(sealed / 4, rest / 8), 1, mostParts);
         gpu.launch(kernels.decode, parts, chunks, shape.kvHeads(), layer.selects(), arguments());
-        takeOutput(1, out, 0);
+        gpu.synchronize();
+        uploading = false;
+        takeOutput(0, 1, out, 0);
     }
 
     // ---- prefill ---------------------------------------------------------------------------------------------------
@@ -281,10 +299,21 @@ final class GpuWorkspace implements AutoCloseable {
                     kernels.prefill, rowTiles, shape.kvHeads(), splits, false, arguments(), keys, values(keys), first,
                     end, segmentTokens, state, acc, paddedRows, first == 0 ? 1 : 0);
         }
-        gpu.launch(
-                kernels.combine, n, shape.heads(), 1, false, arguments(), state, acc, paddedRows,
-                kernels.paddedHeadSize, splits);
-        takeOutput(n, out, firstToken);
+        int parts = Math.min(n, Gpu.MARKS);
+        for (int part = 0; part < parts; part++) {
+            int from = n * part / parts;
+            gpu.launch(
+                    kernels.combine, n * (part + 1) / parts - from, shape.heads(), 1, false, arguments(), state, acc,
+                    paddedRows, kernels.paddedHeadSize, splits, from);
+            gpu.mark(part);
+        }
+        // The host takes one part while the GPU writes the next.
+        IntStream.range(0, parts).parallel().forEach(part -> {
+            gpu.bind();
+            gpu.await(part);
+            takeOutput(n * part / parts, n * (part + 1) / parts, out, firstToken);
+        });
+        uploading = false;
     }
 
     /** Brings the tokens {@code [first, end)} to BF16 and returns the address of the keys. */

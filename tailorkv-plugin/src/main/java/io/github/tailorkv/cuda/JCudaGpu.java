@@ -17,6 +17,8 @@ import jcuda.driver.CUcontext;
 import jcuda.driver.CUdevice;
 import jcuda.driver.CUdevice_attribute;
 import jcuda.driver.CUdeviceptr;
+import jcuda.driver.CUevent;
+import jcuda.driver.CUevent_flags;
 import jcuda.driver.CUfunction;
 import jcuda.driver.CUfunction_attribute;
 import jcuda.driver.CUmodule;
@@ -43,6 +45,7 @@ final class JCudaGpu implements Gpu {
     private final CUcontext context = new CUcontext();
     private final CUmodule module = new CUmodule();
     private final CUstream stream = new CUstream();
+    private final CUevent[] marks = new CUevent[MARKS];
     private final Map<Long, HostPointer> pinned = new HashMap<>();
     private final String name;
     private final int multiprocessors;
@@ -112,6 +115,12 @@ final class JCudaGpu implements Gpu {
             unusable(
                     JCudaDriver.cuStreamCreate(stream, CUstream_flags.CU_STREAM_NON_BLOCKING),
                     "no stream can be made on " + name);
+            for (int i = 0; i < MARKS; i++) {
+                marks[i] = new CUevent();
+                unusable(
+                        JCudaDriver.cuEventCreate(marks[i], CUevent_flags.CU_EVENT_DISABLE_TIMING),
+                        "no event can be made on " + name);
+            }
         } catch (GpuException e) {
             JCudaDriver.cuDevicePrimaryCtxRelease(device);
             throw e;
@@ -332,6 +341,16 @@ final class JCudaGpu implements Gpu {
     }
 
     @Override
+    public void mark(int mark) {
+        check(JCudaDriver.cuEventRecord(marks[mark], stream), "cuEventRecord");
+    }
+
+    @Override
+    public void await(int mark) {
+        check(JCudaDriver.cuEventSynchronize(marks[mark]), "waiting for the GPU");
+    }
+
+    @Override
     public void close() {
         if (closed) {
             return;
@@ -342,6 +361,9 @@ final class JCudaGpu implements Gpu {
         synchronized (pinned) {
             pinned.values().forEach(JCudaDriver::cuMemFreeHost);
             pinned.clear();
+        }
+        for (CUevent mark : marks) {
+            JCudaDriver.cuEventDestroy(mark);
         }
         JCudaDriver.cuStreamDestroy(stream);
         JCudaDriver.cuModuleUnload(module);

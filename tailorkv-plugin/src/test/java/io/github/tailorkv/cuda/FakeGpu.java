@@ -130,6 +130,16 @@ final class FakeGpu implements Gpu {
     }
 
     @Override
+    public void mark(int mark) {
+        check();
+    }
+
+    @Override
+    public void await(int mark) {
+        check();
+    }
+
+    @Override
     public void synchronize() {
         check();
     }
