@@ -422,21 +422,6 @@ __device__ void select(
     barrier(counter, place.members);
 }
 
-// Reads a word of every stretch of a layer's rows, for nothing but the translation of its address: thousands of reads at
-// once of pages that the link to the host has not met lately each wait for a translation of their own. This runs while the
-// index is being read, and nobody waits for it.
-__device__ void meetRows(const Arguments *a, unsigned *nowhere) {
-    constexpr int STRETCH = 1 << 20;
-    int step = max(1, STRETCH / (a->kvHeads * BLOCK * a->recordBytes));
-    int thread = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
-    int threads = gridDim.x * gridDim.y * gridDim.z;
-    for (int block = thread * step; block < a->sealed; block += threads * step) {
-        asm volatile("cp.async.ca.shared.global [%0], [%1], 4;"
-                     :
-                     : "r"(static_cast<unsigned>(__cvta_generic_to_shared(nowhere))), "l"(a->blocks[block].rows));
-    }
-}
-
 // ---- attention ---------------------------------------------------------------------------------------------------------
 
 // What a thread block holds of a chunk's output: element e = threadIdx.x + i * THREADS is channel e % headSize of head
@@ -857,7 +842,6 @@ __device__ void decode(Arguments *a) {
     __shared__ Choice choice;
     __shared__ Softmax state;
     __shared__ bool last;
-    __shared__ unsigned nowhere;
     int headSize = a->headSize;
     int group = groupSize(a);
     Place place;
@@ -903,16 +887,12 @@ __device__ void decode(Arguments *a) {
     if (a->kind == RETRIEVAL) {
         int wanted = a->budget + min(a->sinks, sealedTokens);
         if (sealedTokens > wanted) {
-            if (threadIdx.x == 0) {
-                meetRows(a, &nowhere);
-            }
             float *selected = work;
             unsigned *bins = reinterpret_cast<unsigned *>(selected + MAX_HEAD_SIZE * (GROUP_ROWS + 1));
             select<GROUP_ROWS>(
                     a, place, wanted, queries, selected, bins, choice, a->counters + place.kvHead);
             list = a->selected + size_t(place.kvHead) * wanted;
             listed = wanted;
-            asm volatile("cp.async.wait_all;");
         }
     }
 

@@ -14,6 +14,8 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.condition.EnabledOnOs;
 import org.junit.jupiter.api.condition.OS;
@@ -32,6 +34,25 @@ class EndToEndIT {
         String text = log.toString(StandardCharsets.UTF_8);
         assertEquals(4, text.lines().count(), text);
         assertTrue(text.contains("disk, nothing in RAM"), text);
+    }
+
+    /** The bound is the project's own: reading a prompt takes at most 1.3 times the memory of the finished cache. */
+    @Test
+    @EnabledOnOs(OS.LINUX)
+    void readingAPromptTakesLittleMoreMemoryThanItsCache() throws IOException, InterruptedException {
+        Process process = new ProcessBuilder(
+                Path.of(System.getProperty("java.home"), "bin", "java").toString(), "-Xms256m", "-Xmx256m",
+                "-XX:+AlwaysPreTouch", "--add-modules=jdk.incubator.vector", "--enable-native-access=ALL-UNNAMED",
+                "-cp",
+                System.getProperty("java.class.path"), PrefillMemory.class.getName(), "8192")
+                .redirectError(ProcessBuilder.Redirect.INHERIT)
+                .start();
+        String line = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+        assertEquals(0, process.waitFor());
+        Matcher ratio = Pattern.compile("meanwhile: ([0-9.]+) times").matcher(line);
+        assertTrue(ratio.find(), line);
+        double times = Double.parseDouble(ratio.group(1));
+        assertTrue(times > 0.5 && times <= 1.3, line);
     }
 
     @Test

@@ -31,8 +31,8 @@ final class BlockStore implements AutoCloseable {
         @Override
         public Chunk allocate(long bytes) {
             Arena arena = Arena.ofShared();
-            MemorySegment large = LargePages.allocate(bytes, arena);
-            return new Chunk(large == null ? arena.allocate(bytes, 64) : large, arena::close);
+            MemorySegment memory = SystemMemory.allocate(bytes, arena);
+            return new Chunk(memory == null ? arena.allocate(bytes, 64) : memory, arena::close);
         }
 
         @Override

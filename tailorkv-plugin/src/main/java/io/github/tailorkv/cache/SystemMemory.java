@@ -14,16 +14,22 @@ import java.util.Locale;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Anonymous memory in pages of 2 MiB, where Linux gives them to whoever asks (its setting {@code madvise} or
- * {@code always}).
+ * Anonymous memory straight from the system (Linux), for two reasons.
  *
- * <p>Dominant tokens and critical channels are read from all over many megabytes. With pages of 4 KiB nearly each of these
+ * <p>What is freed goes back at once. When a prompt has been read every layer trades one store for another; the C library
+ * keeps chunks of this size for later, and the process would hold both.
+ *
+ * <p>It comes in pages of 2 MiB where the system gives them to whoever asks (its setting {@code madvise} or {@code always}).
+ * Dominant tokens and critical channels are read from all over many megabytes. With pages of 4 KiB nearly each of these
  * reads also misses the processor's address translation, which takes about as long as the read itself.
  */
-final class LargePages {
+final class SystemMemory {
 
     /** Bytes of a large page. */
-    static final long BYTES = 2L << 20;
+    private static final long LARGE_PAGE = 2L << 20;
+
+    /** Less than this is left to the C library. */
+    private static final long LEAST = 64 << 10;
 
     private static final int READ_WRITE = 3;
     private static final int PRIVATE_ANONYMOUS = 0x22;
@@ -32,7 +38,7 @@ final class LargePages {
 
     private static final @Nullable Calls CALLS = Calls.find();
 
-    private LargePages() {}
+    private SystemMemory() {}
 
     /** The system's functions. */
     private record Calls(MethodHandle mmap, MethodHandle munmap, MethodHandle madvise) {
@@ -63,26 +69,30 @@ final class LargePages {
     }
 
     /**
-     * Allocates zeroed memory that {@code arena} frees. Whole large pages are asked for as such; a rest stays in small
-     * ones, so that nothing is resident but what is used.
+     * Allocates zeroed memory that {@code arena} frees, aligned to pages. Whole large pages are asked for as such; a rest
+     * stays in small ones, so that nothing is resident but what is used.
      *
-     * @return null where the system has no such pages, or where there is too little to fill one
+     * @return null where there is no such system, or for so little that it is not worth a call
      */
     static @Nullable MemorySegment allocate(long bytes, Arena arena) {
         Calls calls = CALLS;
-        if (calls == null || bytes < BYTES) {
+        if (calls == null || bytes < LEAST) {
             return null;
         }
+        boolean large = bytes >= LARGE_PAGE;
         try {
-            long mapped = bytes + BYTES;
+            long mapped = large ? bytes + LARGE_PAGE : bytes;
             long start = (long) calls.mmap.invokeExact(
                     MemorySegment.NULL, mapped, READ_WRITE, PRIVATE_ANONYMOUS, -1, 0L);
             if (start == FAILED) {
                 return null;
             }
-            long aligned = (start + BYTES - 1) & -BYTES;
-            int _ = (int) calls.madvise.invokeExact(aligned, bytes & -BYTES, WANT_LARGE);
-            return MemorySegment.ofAddress(aligned).reinterpret(bytes, arena, memory -> unmap(calls, start, mapped));
+            long address = start;
+            if (large) {
+                address = (start + LARGE_PAGE - 1) & -LARGE_PAGE;
+                int _ = (int) calls.madvise.invokeExact(address, bytes & -LARGE_PAGE, WANT_LARGE);
+            }
+            return MemorySegment.ofAddress(address).reinterpret(bytes, arena, memory -> unmap(calls, start, mapped));
         } catch (Throwable e) {
             throw new IllegalStateException("mmap cannot be called", e);
         }
