@@ -77,7 +77,9 @@ final class IndexProduct {
         long scales = panel + BlockLayout.panelScales(bits, headSize);
         long zeros = panel + BlockLayout.panelZeros(bits, headSize);
         int rowBytes = rowBytes(bits, BLOCK);
-        scratch.touched = touch(panel + (long) from * rowBytes, (to - from) * rowBytes, taken, depth, rowBytes * PANEL);
+        scratch.touched = touch(panel + (long) from * rowBytes, (to - from) * rowBytes, taken, depth, rowBytes * PANEL)
+                + touch(scales, PANEL * HALF, taken, depth, PANEL * HALF)
+                + touch(zeros, PANEL * HALF, taken, depth, PANEL * HALF);
         for (int r = 0; r < rows; r += ROWS) {
             int count = Math.min(ROWS, rows - r);
             fold(scratch, scales, zeros, taken, depth, q + r * qStride, qStride, count);
@@ -108,13 +110,13 @@ final class IndexProduct {
     }
 
     /**
-     * Asks for the codes before the first is used. The channels are too many for the hardware to see that each is read from
-     * one end to the other, and its misses would pass two or three at a time.
+     * Asks for {@code bytes} of each channel before the first is used. The channels are too many for the hardware to see that
+     * each is read from one end to the other, and with arithmetic between them the misses would pass a few at a time.
      */
-    private static int touch(long codes, int bytes, int[] taken, int depth, int stride) {
+    private static int touch(long start, int bytes, int[] taken, int depth, int stride) {
         int sum = 0;
         for (int i = 0; i < depth; i++) {
-            long channel = codes + (long) taken[i] * stride;
+            long channel = start + (long) taken[i] * stride;
             for (int at = 0; at < bytes; at += LINE) {
                 sum += ALL.get(JAVA_BYTE, channel + at);
             }
