@@ -199,35 +199,28 @@ final class GpuWorkspace implements AutoCloseable {
         }
     }
 
-    private void stageTokens(
-            GpuLayer layer, int n, MemorySegment q, MemorySegment k, MemorySegment v, long firstToken) {
+    /** Fills in the argument block for a call of {@code n} tokens. */
+    private void prepare(GpuLayer layer, int n) {
         settleUploads();
-        GpuArguments arguments = there(block);
+        layer.describe(there(block));
+        long queries = deviceStaging + GpuArguments.BYTES;
+        long keys = queries + (long) n * queryFloats * Float.BYTES;
+        long values = keys + (long) n * keyFloats * Float.BYTES;
+        there(block).staged(n, queries, keys, values, there(output).address());
+        uploading = true;
+    }
+
+    /** Cuts the rows of {@code n} tokens into pieces of the staging memory. */
+    private List<Piece> pieces(int n, MemorySegment q, MemorySegment k, MemorySegment v, long firstToken) {
         long queryBytes = (long) n * queryFloats * Float.BYTES;
         long keyBytes = (long) n * keyFloats * Float.BYTES;
         long queries = GpuArguments.BYTES;
         long keys = queries + queryBytes;
-        long values = keys + keyBytes;
-        layer.describe(arguments);
-        arguments.staged(
-                n, deviceStaging + queries, deviceStaging + keys, deviceStaging + values, there(output).address());
         List<Piece> pieces = new ArrayList<>();
         cut(q, firstToken * queryFloats * Float.BYTES, queries, queryBytes, pieces);
         cut(k, firstToken * keyFloats * Float.BYTES, keys, keyBytes, pieces);
-        cut(v, firstToken * keyFloats * Float.BYTES, values, keyBytes, pieces);
-        uploading = true;
-        MemorySegment memory = there(staging).segment();
-        if (n == 1) {
-            pieces.forEach(piece -> piece.copyTo(memory));
-            gpu.upload(there(staging), 0, deviceStaging, values + keyBytes);
-            return;
-        }
-        gpu.upload(there(staging), 0, deviceStaging, GpuArguments.BYTES);
-        pieces.parallelStream().forEach(piece -> {
-            piece.copyTo(memory);
-            gpu.bind();
-            gpu.upload(there(staging), piece.target(), deviceStaging + piece.target(), piece.bytes());
-        });
+        cut(v, firstToken * keyFloats * Float.BYTES, keys + keyBytes, keyBytes, pieces);
+        return pieces;
     }
 
     /** A stretch of rows and where it goes. One core copies slower than the link to the GPU, so that several share them. */
@@ -265,7 +258,11 @@ final class GpuWorkspace implements AutoCloseable {
                 partials.address(), histogram, bins.atLeast(layer.selects() ? binBytes : 0), selected, shares,
                 shares + sharesBytes,
                 scores.atLeast(layer.selects() ? (long) shape.heads() * sealed * BlockLayout.BLOCK * Float.BYTES : 0));
-        stageTokens(layer, 1, q, k, v, 0);
+        prepare(layer, 1);
+        for (Piece piece : pieces(1, q, k, v, 0)) {
+            piece.copyTo(there(staging).segment());
+        }
+        gpu.upload(there(staging), 0, deviceStaging, stagingBytes(1));
         int parts = Math.clamp(Math.max(sealed / 4, rest / 8), 1, mostParts);
         gpu.launch(kernels.decode, parts, chunks, shape.kvHeads(), layer.selects(), arguments());
         gpu.synchronize();
@@ -279,13 +276,24 @@ final class GpuWorkspace implements AutoCloseable {
     void prefill(
             GpuLayer layer, int n, MemorySegment q, MemorySegment k, MemorySegment v, MemorySegment out,
             long firstToken) {
-        stageTokens(layer, n, q, k, v, firstToken);
+        prepare(layer, n);
+        gpu.upload(there(staging), 0, deviceStaging, GpuArguments.BYTES);
+        int length = layer.length() + n;
+        long keys = 0;
+        if (layer.length() >= segmentTokens) {
+            // Nothing of this chunk is in the first segment: the GPU has something to do while the host copies.
+            keys = expand(0, segmentTokens, length);
+        }
+        pieces(n, q, k, v, firstToken).parallelStream().forEach(piece -> {
+            piece.copyTo(there(staging).segment());
+            gpu.bind();
+            gpu.upload(there(staging), piece.target(), deviceStaging + piece.target(), piece.bytes());
+        });
         gpu.launch(kernels.append, n, shape.kvHeads(), 1, false, arguments());
 
         int rows = n * shape.groupSize();
         int rowTiles = (rows + kernels.prefillRows - 1) / kernels.prefillRows;
         int paddedRows = rowTiles * kernels.prefillRows;
-        int length = layer.length() + n;
         int blocks = (length + BlockLayout.BLOCK - 1) / BlockLayout.BLOCK;
         int splits = Math.clamp(kernels.prefill.residentBlocks() / (rowTiles * shape.kvHeads()), 1, MOST_SPLITS);
         splits = Math.min(splits, Math.max(1, Math.min(blocks, segmentTokens / BlockLayout.BLOCK) / 4));
@@ -294,7 +302,9 @@ final class GpuWorkspace implements AutoCloseable {
         long acc = outputs.atLeast(stateRows * kernels.paddedHeadSize * Float.BYTES);
         for (int first = 0; first < length; first += segmentTokens) {
             int end = Math.min(length, first + segmentTokens);
-            long keys = expand(first, end, length);
+            if (first > 0 || keys == 0) {
+                keys = expand(first, end, length);
+            }
             gpu.launch(
                     kernels.prefill, rowTiles, shape.kvHeads(), splits, false, arguments(), keys, values(keys), first,
                     end, segmentTokens, state, acc, paddedRows, first == 0 ? 1 : 0);
