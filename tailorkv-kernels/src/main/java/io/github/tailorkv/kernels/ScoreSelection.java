@@ -79,15 +79,17 @@ final class ScoreSelection {
      * score near the largest: looking for the largest itself is left for sums that show it is needed.
      */
     private static float logSumExp(long row, long stride, int blocks) {
-        float near = max(row, BLOCK);
-        float sum = Lanes.roughExponentials(row, stride, blocks, BLOCK, near);
-        if (sum > LEAST_SUM && sum < LARGEST_SUM) {
-            return near + (float) Math.log(sum);
+        float shift = largest(row, stride, 1);
+        float sum = Lanes.roughExponentials(row, stride, blocks, BLOCK, shift);
+        if (!(sum > LEAST_SUM && sum < LARGEST_SUM)) {
+            float maximum = largest(row, stride, blocks);
+            shift = maximum == Float.NEGATIVE_INFINITY ? 0 : maximum;
+            sum = Lanes.exponentials(row, stride, blocks, BLOCK, shift, 0);
         }
-        return shiftedLogSumExp(row, stride, blocks);
+        return shift + (float) Math.log(sum);
     }
 
-    private static float shiftedLogSumExp(long row, long stride, int blocks) {
+    private static float largest(long row, long stride, int blocks) {
         FloatVector largest = FloatVector.broadcast(F, Float.NEGATIVE_INFINITY);
         for (int b = 0; b < blocks; b++) {
             for (int t = 0; t < BLOCK; t += L) {
@@ -95,9 +97,7 @@ final class ScoreSelection {
                 largest = largest.blend(x, largest.compare(LT, x));
             }
         }
-        float maximum = largest.reduceLanes(MAX);
-        float shift = maximum == Float.NEGATIVE_INFINITY ? 0 : maximum;
-        return shift + (float) Math.log(Lanes.exponentials(row, stride, blocks, BLOCK, shift, 0));
+        return largest.reduceLanes(MAX);
     }
 
     private static void shares(

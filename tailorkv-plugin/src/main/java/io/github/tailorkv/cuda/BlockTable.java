@@ -115,7 +115,7 @@ final class BlockTable implements AutoCloseable {
     }
 
     long bytesOnDevice() {
-        return bytes();
+        return device == staging.address() ? 0 : bytes();
     }
 
     private void free() {

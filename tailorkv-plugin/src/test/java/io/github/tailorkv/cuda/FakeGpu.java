@@ -2,7 +2,11 @@ package io.github.tailorkv.cuda;
 
 import io.github.tailorkv.cuda.GpuException.Kind;
 import java.lang.foreign.Arena;
+import java.lang.foreign.ValueLayout;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
@@ -16,12 +20,16 @@ final class FakeGpu implements Gpu {
     final Map<Long, Long> device = new HashMap<>();
     final Set<Long> host = new HashSet<>();
     final List<String> launched = new ArrayList<>();
+    /** What was copied to the device, by several threads. */
+    final List<Upload> uploads = Collections.synchronizedList(new ArrayList<>());
     long deviceBytes = 1L << 40;
     @Nullable
     GpuException failure;
     boolean closed;
     private long next = 1L << 32;
     private final Arena arena = Arena.ofShared();
+
+    record Upload(long target, ByteBuffer bytes) {}
 
     private record Named(String name) implements Kernel {
 
@@ -105,6 +113,9 @@ final class FakeGpu implements Gpu {
     @Override
     public void upload(Pinned source, long offset, long target, long bytes) {
         check();
+        uploads.add(new Upload(target,
+                ByteBuffer.wrap(source.segment().asSlice(offset, bytes).toArray(ValueLayout.JAVA_BYTE))
+                        .order(ByteOrder.nativeOrder())));
     }
 
     @Override
