@@ -1,24 +1,18 @@
 package io.github.tailorkv.bench;
 
-import io.github.tailorkv.cache.HybridCacheProvider;
 import io.github.tailorkv.config.Settings;
-import io.github.tailorkv.kernels.AttentionShape;
 import io.github.tailorkv.spi.ModelCache;
-import io.github.tailorkv.spi.ModelShape;
 import io.github.tailorkv.spi.SessionCache;
 import java.io.IOException;
 import java.io.PrintStream;
-import java.lang.foreign.Arena;
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.Linker;
-import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
-import java.util.Optional;
 import java.util.Properties;
 
 /**
@@ -34,15 +28,11 @@ import java.util.Properties;
  */
 public final class DiskTier {
     private static final int LAYERS = 4;
-    private static final int CHUNK = 256;
     private static final int WARM_UP = 20;
     private static final int MS_SYNC = 4;
     private static final int MADV_PAGEOUT = 21;
 
-    private final AttentionShape shape = new AttentionShape(32, 8, 64, 0.125f, 0);
-    private final RandomRows keys = new RandomRows(1, Math.sqrt(2.75));
-    private final RandomRows values = new RandomRows(2, 1);
-    private final MemorySegment out = Arena.global().allocate(queryFloats() * 4L, 64);
+    private final RandomTokens random = new RandomTokens(LAYERS);
     private final MethodHandle msync;
     private final MethodHandle madvise;
     private final PrintStream log;
@@ -79,15 +69,11 @@ public final class DiskTier {
         properties.setProperty("tailorkv.backend", "panama");
         properties.setProperty("tailorkv.offload", offload);
         properties.setProperty("tailorkv.offload.dir", folder);
-        int threads = Math.max(2, Runtime.getRuntime().availableProcessors() / 2);
-        ModelShape model = new ModelShape("LLAMA", LAYERS, shape, 2 * tokens, false, threads, Optional.empty());
-        try (ModelCache cache = new HybridCacheProvider().open(model, Settings.from(properties));
+        try (ModelCache cache = random.open(tokens, Settings.from(properties));
                 SessionCache session = cache.newSession()) {
-            for (int at = 0; at < tokens; at += CHUNK) {
+            for (int at = 0; at < tokens; at += RandomTokens.CHUNK) {
                 for (int layer = 0; layer < LAYERS; layer++) {
-                    session.append(
-                            layer, at, CHUNK, keys.next(CHUNK * queryFloats()), keys.next(CHUNK * keyFloats()),
-                            values.next(CHUNK * keyFloats()));
+                    random.append(session, layer, at, RandomTokens.CHUNK);
                 }
             }
             steps(session, WARM_UP, false);
@@ -99,14 +85,6 @@ public final class DiskTier {
         }
     }
 
-    private int queryFloats() {
-        return shape.heads() * shape.headSize();
-    }
-
-    private int keyFloats() {
-        return shape.kvHeads() * shape.headSize();
-    }
-
     private double[] steps(SessionCache session, int count, boolean cold) throws Throwable {
         double[] millis = new double[count];
         for (int step = 0; step < count; step++) {
@@ -116,12 +94,7 @@ public final class DiskTier {
             long nanos = 0;
             int at = session.length();
             for (int layer = 0; layer < LAYERS; layer++) {
-                MemorySegment q = keys.next(queryFloats());
-                MemorySegment k = keys.next(keyFloats());
-                MemorySegment v = values.next(keyFloats());
-                long start = System.nanoTime();
-                session.attend(layer, at, 1, q, k, v, out);
-                nanos += System.nanoTime() - start;
+                nanos += random.attend(session, layer, at, 1);
             }
             millis[step] = nanos / 1e6 / LAYERS;
         }

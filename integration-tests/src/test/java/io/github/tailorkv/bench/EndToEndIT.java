@@ -43,7 +43,7 @@ class EndToEndIT {
         Process process = new ProcessBuilder(
                 Path.of(System.getProperty("java.home"), "bin", "java").toString(), "-Xms256m", "-Xmx256m",
                 "-XX:+AlwaysPreTouch", "--add-modules=jdk.incubator.vector", "--enable-native-access=ALL-UNNAMED",
-                "-cp",
+                "-Dtailorkv.backend=panama", "-cp",
                 System.getProperty("java.class.path"), PrefillMemory.class.getName(), "8192")
                 .redirectError(ProcessBuilder.Redirect.INHERIT)
                 .start();

@@ -141,7 +141,7 @@ public final class GpuCheck {
         List<String> all = new ArrayList<>(words);
         all.add(more);
         if (!more.endsWith("cuda")) {
-            all.removeIf(word -> word.startsWith("gpu.") || word.equals("index=2"));
+            all.removeIf(word -> word.startsWith("gpu."));
         }
         return all.toArray(new String[0]);
     }
