@@ -152,8 +152,22 @@ final class GpuWorkspace implements AutoCloseable {
         block = new GpuArguments(memory.segment().asSlice(0, GpuArguments.BYTES), shape, settings);
     }
 
+    // The staging memory of n tokens: the argument block, then q, k and v, the same here and on the device.
+
+    private static long queriesAt() {
+        return GpuArguments.BYTES;
+    }
+
+    private long keysAt(int n) {
+        return queriesAt() + (long) n * queryFloats * Float.BYTES;
+    }
+
+    private long valuesAt(int n) {
+        return keysAt(n) + (long) n * keyFloats * Float.BYTES;
+    }
+
     private long stagingBytes(int n) {
-        return GpuArguments.BYTES + (long) n * (queryFloats + 2L * keyFloats) * Float.BYTES;
+        return valuesAt(n) + (long) n * keyFloats * Float.BYTES;
     }
 
     private void freeStaging() {
@@ -203,23 +217,18 @@ final class GpuWorkspace implements AutoCloseable {
     private void prepare(GpuLayer layer, int n) {
         settleUploads();
         layer.describe(there(block));
-        long queries = deviceStaging + GpuArguments.BYTES;
-        long keys = queries + (long) n * queryFloats * Float.BYTES;
-        long values = keys + (long) n * keyFloats * Float.BYTES;
-        there(block).staged(n, queries, keys, values, there(output).address());
+        there(block).staged(
+                n, deviceStaging + queriesAt(), deviceStaging + keysAt(n), deviceStaging + valuesAt(n),
+                there(output).address());
         uploading = true;
     }
 
     /** Cuts the rows of {@code n} tokens into pieces of the staging memory. */
     private List<Piece> pieces(int n, MemorySegment q, MemorySegment k, MemorySegment v, long firstToken) {
-        long queryBytes = (long) n * queryFloats * Float.BYTES;
-        long keyBytes = (long) n * keyFloats * Float.BYTES;
-        long queries = GpuArguments.BYTES;
-        long keys = queries + queryBytes;
         List<Piece> pieces = new ArrayList<>();
-        cut(q, firstToken * queryFloats * Float.BYTES, queries, queryBytes, pieces);
-        cut(k, firstToken * keyFloats * Float.BYTES, keys, keyBytes, pieces);
-        cut(v, firstToken * keyFloats * Float.BYTES, keys + keyBytes, keyBytes, pieces);
+        cut(q, firstToken * queryFloats * Float.BYTES, queriesAt(), keysAt(n), pieces);
+        cut(k, firstToken * keyFloats * Float.BYTES, keysAt(n), valuesAt(n), pieces);
+        cut(v, firstToken * keyFloats * Float.BYTES, valuesAt(n), stagingBytes(n), pieces);
         return pieces;
     }
 
@@ -231,9 +240,10 @@ final class GpuWorkspace implements AutoCloseable {
         }
     }
 
-    private static void cut(MemorySegment source, long from, long target, long bytes, List<Piece> pieces) {
-        for (long at = 0; at < bytes; at += COPY_PIECE) {
-            pieces.add(new Piece(source, from + at, target + at, Math.min(COPY_PIECE, bytes - at)));
+    /** Cuts the rows that go to the bytes {@code [target, end)}. */
+    private static void cut(MemorySegment source, long from, long target, long end, List<Piece> pieces) {
+        for (long at = target; at < end; at += COPY_PIECE) {
+            pieces.add(new Piece(source, from + at - target, at, Math.min(COPY_PIECE, end - at)));
         }
     }
 

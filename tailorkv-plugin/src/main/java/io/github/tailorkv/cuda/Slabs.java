@@ -8,8 +8,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Pieces of one size, cut from slabs that are taken from the driver a few at a time, for each such call costs a good part
- * of a millisecond, and pinning memory several per MiB. Slabs grow with what is in use, from 2 to 64 MiB, so that an eighth is idle at most; one that is
- * empty goes back to the driver.
+ * of a millisecond, and pinning memory several per MiB. A new slab is an eighth of what there is, from 2 to 64 MiB; one that
+ * is empty goes back to the driver.
  */
 final class Slabs implements AutoCloseable {
 
