@@ -141,7 +141,7 @@ public interface AttentionKernels {
     /**
      * Quantizes a full key tile into an index panel, as {@link #quantizeKeys} does into a block.
      *
-     * @param block which block of the panel, 0..15
+     * @param block which block of the panel, below {@link BlockLayout#PANEL}
      */
     void quantizeIndex(MemorySegment tile, long tileOffset, int headSize, int bits, MemorySegment panel,
             long panelOffset, int block);
@@ -243,7 +243,8 @@ public interface AttentionKernels {
 
     /**
      * One rank a token from the scores of a head group: the logarithm of its largest share in any head,
-     * {@code rank[b][t] = max_r (s[b][r][t] - log sum exp of row r)}.
+     * {@code rank[b][t] = max_r (s[b][r][t] - log sum exp of row r)}. The sums may be off by 4 percent, for they only weigh the
+     * heads of a group against each other: all ranks that come from one head are then off by the same 0.04.
      *
      * @param s scores, scaled and capped, {@code float[blocks][rows][64]}
      * @param rank {@code float[blocks][64]}

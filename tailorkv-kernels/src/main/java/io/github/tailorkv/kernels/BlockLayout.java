@@ -26,8 +26,8 @@ package io.github.tailorkv.kernels;
  * what it may be.
  *
  * <p><em>An index panel</em> holds the keys of {@value #PANEL} blocks for reading a few channels of all of them: one row of
- * 64 codes per channel and block, channel by channel, then {@code f16 scale[headSize][16]}, then
- * {@code f16 zero[headSize][16]}; codes of 2, 4 or 8 bits.
+ * 64 codes per channel and block, channel by channel, then {@code f16 scale[headSize][64]}, then
+ * {@code f16 zero[headSize][64]}; codes of 2, 4 or 8 bits.
  *
  * <p><em>A token record</em> holds one token of one head so that reading it back touches few cache lines and one page:
  * the codes of its key, those of its value, then the parameters of both, each {@code f16 scale[groups]} and
@@ -39,7 +39,7 @@ public final class BlockLayout {
     public static final int BLOCK = 64;
 
     /** Blocks in an index panel. */
-    public static final int PANEL = 16;
+    public static final int PANEL = 64;
 
     /** Channels of a token that share a scale and a zero point in value blocks. */
     public static final int GROUP = 64;

@@ -47,6 +47,14 @@ final class Lanes {
     /** Adding 1.5 * 2^23 leaves the nearest integer in the low bits of the sum. */
     private static final float ROUNDER = 0x1.8p23f;
     private static final int ROUNDER_BITS = Float.floatToRawIntBits(ROUNDER);
+    /** Steps between two powers of two in {@link #roughExponentials}: as many as leave 9 bits for sign and exponent. */
+    private static final int FRACTION = 1 << 14;
+    private static final int FRACTION_SHIFT = 23 - 14;
+    /**
+     * What is missing when the integer has been shifted to its place: the exponent's bias, what the shift has left of
+     * {@link #ROUNDER}, and 0.0575 powers of two less, which make the mean error 0.
+     */
+    private static final int POWER_BITS = (127 << 23) - (ROUNDER_BITS << FRACTION_SHIFT) - (int) (0.0575 * (1 << 23));
     /** Below it, exp would be subnormal. */
     private static final float EXP_MIN = -87.33654f;
 
@@ -66,7 +74,7 @@ final class Lanes {
     }
 
     /**
-     * Converts {@code count} finite halves, a multiple of L. A half's exponent and fraction, moved to their places in a
+     * Converts {@code count} finite halves, rounded up to a multiple of L. A half's exponent and fraction, moved to their places in a
      * float, make a float that is 2^112 times too small; the multiplication also normalizes subnormals.
      */
     static void halves(long address, int count, float[] target, int at) {
@@ -115,26 +123,23 @@ final class Lanes {
     }
 
     /**
-     * Sums {@code exp(x - shift)} as {@link #exponentials} does, in about half the time: the relative error is 3e-6, and with
-     * it come numbers that are no sum at all where one exceeds the shift by more than 87 or is not finite. What would be
-     * subnormal counts as 2^-126. With n the integer nearest to x / ln 2, e^x is 2^n times a minimax polynomial of the rest.
+     * Sums {@code exp(x - shift)} within 4 % a term and with a mean error near 0, in about a third of the time of
+     * {@link #exponentials}: the bits of a float read as an integer are, but for a constant, its logarithm with straight
+     * lines between the powers of two (Schraudolph, Neural Computation 11, 1999), so an integer made from x / ln 2 is
+     * e^x. Numbers that are no sum at all come where one exceeds the shift by more than 87 or is not finite. What would be
+     * subnormal counts as 2^-126.
      */
     static float roughExponentials(long source, long stride, int rows, int count, float shift) {
-        FloatVector factor = FloatVector.broadcast(F, LOG2_E);
-        FloatVector offset = FloatVector.broadcast(F, -shift * LOG2_E);
+        FloatVector factor = FloatVector.broadcast(F, LOG2_E * FRACTION);
+        FloatVector offset = FloatVector.broadcast(F, Math.fma(-shift, LOG2_E * FRACTION, ROUNDER));
         FloatVector sum = FloatVector.zero(F);
         for (int j = 0; j < rows; j++) {
             long row = source + j * stride;
             for (int i = 0; i < count; i += L) {
-                FloatVector y = FloatVector.fromMemorySegment(F, ALL, row + i * 4L, ORDER).fma(factor, offset);
-                FloatVector rounded = y.add(ROUNDER);
-                FloatVector f = y.sub(rounded.sub(ROUNDER));
-                FloatVector p = f.fma(FloatVector.broadcast(F, 0.009570101f), FloatVector.broadcast(F, 0.05591786f));
-                p = p.fma(f, FloatVector.broadcast(F, 0.24024744f));
-                p = p.fma(f, FloatVector.broadcast(F, 0.6931218f));
-                p = p.fma(f, FloatVector.broadcast(F, 0.9999993f));
-                IntVector n = rounded.reinterpretAsInts().max(ROUNDER_BITS - 126).min(ROUNDER_BITS + 126);
-                sum = sum.add(p.reinterpretAsInts().add(n.lanewise(LSHL, 23)).reinterpretAsFloats());
+                // The nearest integer to 2^14 x / ln 2 is in the low bits.
+                IntVector bits = FloatVector.fromMemorySegment(F, ALL, row + i * 4L, ORDER).fma(factor, offset)
+                        .reinterpretAsInts().max(ROUNDER_BITS - 126 * FRACTION).min(ROUNDER_BITS + 126 * FRACTION);
+                sum = sum.add(bits.lanewise(LSHL, FRACTION_SHIFT).add(POWER_BITS).reinterpretAsFloats());
             }
         }
         return sum.reduceLanes(VectorOperators.ADD);

@@ -6,7 +6,7 @@ import java.util.Arrays;
 
 /**
  * An append-only sequence of equal entries of off-heap memory, one entry per block of 64 tokens of a layer or per panel of
- * sixteen of them.
+ * many of them.
  *
  * <p>Entries lie in chunks; a chunk is one arena (or one stretch of a file), so that a store that is dropped gives its
  * memory back at once. Chunks grow with the store, from a few entries to a sixteenth of what is there: at most a sixteenth is

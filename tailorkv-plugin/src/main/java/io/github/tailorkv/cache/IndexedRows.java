@@ -13,10 +13,10 @@ import org.jspecify.annotations.Nullable;
  * <p>The key and the value of a token lie side by side in one record. A dominant token may be anywhere, so what reading
  * it costs is the number of cache lines, or pages of a disk, that it touches: two or three this way, while a column of the
  * channel-major index would be one for every second channel. The index, of which every step reads a few channels from end
- * to end, lies in panels of sixteen blocks for that (see {@link BlockLayout}).
+ * to end, lies in panels of 64 blocks for that (see {@link BlockLayout}).
  *
  * <pre>
- *   index   resident    [kvHead][channel][16 blocks][64 codes], scale, zero point per channel and block
+ *   index   resident    [kvHead][channel][64 blocks][64 codes], scale, zero point per channel and block
  *   coarse  resident    [kvHead][token][headSize nibbles], scale, zero point per token   (with a tail)
  *   rows    offloaded   [kvHead][token]{key codes, value codes, key parameters, value parameters}
  * </pre>
