@@ -229,7 +229,7 @@ public record Settings(
                     whole("tailorkv.recent", paper ? 56 : 64, 1, 1 << 16),
                     whole("tailorkv.residual", paper ? 128 : 64, 1, 1 << 16),
                     whole("tailorkv.channels", paper ? 8 : 16, 1, 1024),
-                    index(paper ? "8" : flag("tailorkv.tail", false) ? "4" : "2"),
+                    index(paper ? "8" : compact && !flag("tailorkv.tail", false) ? "2" : "4"),
                     Rows.valueOf(upper(oneOf("tailorkv.rows", paper ? "bf16" : "int8", "bf16", "int8", "int4"))),
                     Selection.valueOf(upper(
                             oneOf("tailorkv.selection", paper ? "averaged" : "per-head", "per-head", "averaged"))),

@@ -25,6 +25,9 @@ public record Contender(String name, String text, Settings settings) {
     /** The one that all others are compared with. */
     public static final Contender EXACT = of("exact", "exact");
 
+    /** What {@link #readsAs} calls the reading of {@link #EXACT}. */
+    static final String EXACT_READING = "exact";
+
     /** What is compared where the user names nothing; the last three are rivals, two of them with 1024 tokens. */
     public static final List<Contender> DEFAULTS = List.of(
             of("quantize4", "balanced,policy=quantize,bits=4"), of("retrieve", "balanced,policy=retrieve"),
@@ -85,13 +88,21 @@ public record Contender(String name, String text, Settings settings) {
 
     /**
      * How this cache reads a prompt: those that say the same hold and attend the same until decoding starts, when their kinds
-     * of layers part them, so one may take over what another has read. Empty for a cache that shares with nobody.
+     * of layers part them, so one may take over what another has read. Rows of 16 bits read as {@link #EXACT} does, but for
+     * the rounding to BF16, which is a thousandth of what any policy changes. Empty for a cache that shares with nobody.
      */
     Optional<String> readsAs(String backend) {
-        boolean own = !settings.provider().equals("hybrid") || settings.rows() == Settings.Rows.BF16
-                || settings.policy().toString().contains(LayerKind.EXACT.label());
-        return own
-                ? Optional.empty()
-                : Optional.of(backend + " " + Math.max(settings.recent(), settings.residual()));
+        if (!settings.provider().equals("hybrid") || settings.policy().toString().contains(LayerKind.EXACT.label())) {
+            return Optional.empty();
+        }
+        return Optional.of(
+                settings.rows() == Settings.Rows.BF16
+                        ? EXACT_READING
+                        : backend + " " + Math.max(settings.recent(), settings.residual()));
+    }
+
+    /** Whether this cache can take over what the exact one has read. */
+    boolean readsAsExact(String backend) {
+        return readsAs(backend).filter(EXACT_READING::equals).isPresent();
     }
 }

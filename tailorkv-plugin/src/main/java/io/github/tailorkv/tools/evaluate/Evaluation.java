@@ -10,6 +10,7 @@ import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.function.ObjDoubleConsumer;
 
 /** All exercises under all contenders, on one model. What is in the file of results already is not done again. */
@@ -122,11 +123,19 @@ public final class Evaluation {
                 continue;
             }
             progress.accept(what + contender.name(), 0);
-            Result result = exact ? trial.exact(entry.getValue()) : trial.contender(contender, entry.getValue());
+            Result result = exact
+                    ? trial.exact(entry.getValue(), isReadingShared(exercise, variants))
+                    : trial.contender(contender, entry.getValue());
             if (isMissing(exercise, contender)) {
                 results.add(result);
             }
             progress.accept(what + contender.name(), exercise.prompt().size());
         }
+    }
+
+    private boolean isReadingShared(Exercise exercise, Map<Contender, CacheVariant> variants) {
+        return contenders.stream().anyMatch(
+                contender -> isMissing(exercise, contender)
+                        && contender.readsAsExact(Objects.requireNonNull(variants.get(contender)).backend()));
     }
 }

@@ -46,11 +46,15 @@ final class Trial implements AutoCloseable {
         this.answerTokens = answerTokens;
     }
 
-    /** Runs the exact cache; must come first. */
-    Result exact(CacheVariant variant) {
+    /**
+     * Runs the exact cache; must come first.
+     *
+     * @param shared whether a contender will take over what it has read
+     */
+    Result exact(CacheVariant variant, boolean shared) {
         try (TokenSession session = variant.start()) {
             Clock clock = new Clock();
-            float[] logits = clock.prefill(session, exercise.prompt());
+            float[] logits = read(shared ? Optional.of(Contender.EXACT_READING) : Optional.empty(), session, clock);
             boolean given = !exercise.continuation().isEmpty();
             int most = given ? exercise.continuation().size() : answerTokens;
             double surprise = 0;
