@@ -1,12 +1,16 @@
 package io.github.tailorkv.cuda;
 
 import io.github.tailorkv.cuda.GpuException.Kind;
+import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SymbolLookup;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.Locale;
@@ -71,9 +75,26 @@ final class JCudaGpu implements Gpu {
             throw new GpuException(Kind.UNUSABLE, "no NVIDIA driver is installed (libcuda.so.1 is not there)");
         }
         try {
+            loadNatives();
             return new JCudaGpu(ordinal, image);
         } catch (LinkageError e) {
             throw new GpuException(Kind.UNUSABLE, "JCuda's native library does not load: " + e.getMessage());
+        }
+    }
+
+    /**
+     * JCuda unpacks its native library into the temporary directory unless there is one, and loads what is there: half a
+     * library, and the end of the JVM (SIGBUS), where another process is just unpacking it. So processes take turns.
+     */
+    private static synchronized void loadNatives() {
+        Path file = Path.of(System.getProperty("java.io.tmpdir"), "tailorkv-jcuda.lock");
+        try (FileChannel channel = FileChannel.open(file, StandardOpenOption.CREATE, StandardOpenOption.WRITE)) {
+            // Until the channel is closed.
+            channel.lock();
+            JCudaDriver.setExceptionsEnabled(false);
+        } catch (IOException e) {
+            // Another user's file, or nowhere to write: as JCuda does it.
+            JCudaDriver.setExceptionsEnabled(false);
         }
     }
 
