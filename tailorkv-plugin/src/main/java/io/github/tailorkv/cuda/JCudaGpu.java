@@ -5,6 +5,8 @@ import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SymbolLookup;
+import java.lang.foreign.ValueLayout;
+import java.lang.invoke.VarHandle;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
@@ -44,6 +46,10 @@ final class JCudaGpu implements Gpu {
             CUresult.CUDA_ERROR_NO_BINARY_FOR_GPU,
             CUresult.CUDA_ERROR_INVALID_PTX,
             CUresult.CUDA_ERROR_NOT_SUPPORTED);
+
+    private static final VarHandle NUMBER = ValueLayout.JAVA_INT.varHandle();
+    private static final int LOOKS = 64;
+    private static final long PATIENCE_NANOS = 1_000_000;
 
     private final CUdevice device = new CUdevice();
     private final CUcontext context = new CUcontext();
@@ -284,15 +290,15 @@ final class JCudaGpu implements Gpu {
     /** A kernel and the memory that its parameters are written to; the driver copies them when it launches. */
     private static final class Function implements Kernel {
 
-        private static final int MOST_PARAMETERS = 16;
+        private static final int MOST_BYTES = 512;
 
         final String name;
         final CUfunction function;
         final int threads;
         final int sharedBytes;
         final int residentBlocks;
-        final ByteBuffer values = ByteBuffer.allocateDirect(Long.BYTES * MOST_PARAMETERS)
-                .order(ByteOrder.nativeOrder());
+        final MemorySegment values = MemorySegment.ofBuffer(
+                ByteBuffer.allocateDirect(MOST_BYTES).order(ByteOrder.nativeOrder()));
         Pointer pointers = new Pointer();
         int count = -1;
 
@@ -309,13 +315,26 @@ final class JCudaGpu implements Gpu {
             return residentBlocks;
         }
 
-        Pointer pointers(int wanted) {
-            if (wanted != count) {
-                Pointer base = Pointer.toBuffer(values);
-                Pointer[] all = new Pointer[wanted];
-                Arrays.setAll(all, i -> base.withByteOffset((long) Long.BYTES * i));
-                pointers = Pointer.to(all);
-                count = wanted;
+        /** Writes the parameters, always the same kinds of them for a kernel, and says where each lies. */
+        Pointer parameters(Object... all) {
+            long[] offsets = new long[all.length];
+            long at = 0;
+            for (int i = 0; i < all.length; i++) {
+                offsets[i] = at;
+                switch (all[i]) {
+                    case Long address -> values.set(ValueLayout.JAVA_LONG, at, address);
+                    case Integer number -> values.set(ValueLayout.JAVA_INT, at, number);
+                    case MemorySegment struct -> MemorySegment.copy(struct, 0, values, at, struct.byteSize());
+                    default -> throw new IllegalArgumentException("no parameter of a kernel: " + all[i]);
+                }
+                at += all[i] instanceof MemorySegment struct ? (struct.byteSize() + 7) & -8 : Long.BYTES;
+            }
+            if (count != all.length) {
+                Pointer base = Pointer.toBuffer(values.asByteBuffer());
+                Pointer[] each = new Pointer[all.length];
+                Arrays.setAll(each, i -> base.withByteOffset(offsets[i]));
+                pointers = Pointer.to(each);
+                count = all.length;
             }
             return pointers;
         }
@@ -339,14 +358,7 @@ final class JCudaGpu implements Gpu {
     @Override
     public void launch(Kernel kernel, int x, int y, int z, boolean cooperative, Object... parameters) {
         Function function = (Function) kernel;
-        for (int i = 0; i < parameters.length; i++) {
-            switch (parameters[i]) {
-                case Long address -> function.values.putLong(Long.BYTES * i, address);
-                case Integer number -> function.values.putInt(Long.BYTES * i, number);
-                default -> throw new IllegalArgumentException("no parameter of a kernel: " + parameters[i]);
-            }
-        }
-        Pointer all = function.pointers(parameters.length);
+        Pointer all = function.parameters(parameters);
         CUfunction code = function.function;
         int threads = function.threads;
         int shared = function.sharedBytes;
@@ -369,6 +381,25 @@ final class JCudaGpu implements Gpu {
     @Override
     public void await(int mark) {
         check(JCudaDriver.cuEventSynchronize(marks[mark]), "waiting for the GPU");
+    }
+
+    /**
+     * Looks at the memory itself: the driver learns of a kernel's end some microseconds later. If it takes long, the driver is
+     * asked after all, who alone knows of a kernel that failed.
+     */
+    @Override
+    public void await(Pinned memory, long offset, int number) {
+        long begin = System.nanoTime();
+        for (int looks = 1; (int) NUMBER.getAcquire(memory.segment(), offset) != number; looks++) {
+            Thread.onSpinWait();
+            if (looks % LOOKS == 0 && System.nanoTime() - begin > PATIENCE_NANOS) {
+                synchronize();
+                if ((int) NUMBER.getAcquire(memory.segment(), offset) != number) {
+                    throw new GpuException(Kind.LOST, "a kernel came to its end and left no result");
+                }
+                return;
+            }
+        }
     }
 
     @Override
