@@ -1,8 +1,9 @@
-// Attention of one token over one layer in one launch: append, selection, gather, attention, merge.
+// Attention of one token over one layer in one launch: staging, append, selection, gather, attention, merge.
 //
 // Grid: P x chunks x KV heads, 256 threads. A chunk is up to four query heads of a head group; the thread blocks of a
 // chunk share its tokens (split-K), each keeps a running maximum, a sum and an unnormalised output, and the last one to
-// finish merges them and writes to mapped host memory.
+// finish merges them and writes to mapped host memory. The arguments come with the launch, q, k and v from mapped host
+// memory, and the end is a word that the host polls: a step is one call of the driver.
 //
 // In a retrieval layer all thread blocks of a KV head first choose its dominant tokens together (TailorKV, section 3.3):
 //
@@ -15,6 +16,10 @@
 // The ranks are never sorted. The bins are 1/128 of a nat wide, so tokens that compete for the last places differ by less
 // than one percent in weight; among them the earlier wins, and the result is the same in every run. The barriers need all
 // thread blocks of a launch to be resident: it is launched cooperatively.
+//
+// What the link to the host is slow at is translating addresses, page by page of 64 KiB, some 13 ns each, and 4,096 rows
+// anywhere in 256 MiB lie on most of the pages. So a thread block of each KV head asks for one word of every page of the next
+// layer's rows meanwhile, and the pages are known to the link when its turn comes.
 #include "layout.cuh"
 
 namespace decoding {
@@ -22,11 +27,15 @@ namespace decoding {
 constexpr int THREADS = 256;
 constexpr int WARPS = THREADS / 32;
 constexpr int HEADS = 4;     // query heads of a chunk
-constexpr int BATCH = 16;    // tokens staged at a time
+constexpr int BATCH = 20;    // tokens staged at a time
 constexpr int MAX_GROUP = 16;
 constexpr int MOST_PARTS = 64;
 constexpr int MAX_HEAD_SIZE = 256;
 constexpr int OWNED = HEADS * MAX_HEAD_SIZE / THREADS;
+constexpr int ARRIVALS = 64;       // of the counters
+constexpr int FINISHED = 128;
+constexpr int DONE = 129;          // the ticket of the last launch
+constexpr uint64_t LINK_PAGE = 64 << 10;
 
 struct Place {
     int part;      // of the chunk's tokens
@@ -38,17 +47,67 @@ struct Place {
     int members;
 };
 
-__device__ void barrier(unsigned *counter, unsigned members) {
+// The two halves of a barrier: what a thread block wrote before it arrives, others see after they have waited.
+__device__ __forceinline__ unsigned arrive(unsigned *counter, unsigned members) {
     __syncthreads();
+    unsigned target = 0;
     if (threadIdx.x == 0) {
-        __threadfence();
-        unsigned ticket = atomicAdd(counter, 1u);
-        unsigned target = (ticket / members + 1) * members;
-        while (*reinterpret_cast<volatile unsigned *>(counter) < target) {
-        }
-        __threadfence();
+        unsigned ticket;
+        asm volatile("atom.add.acq_rel.gpu.global.u32 %0, [%1], 1;" : "=r"(ticket) : "l"(counter) : "memory");
+        target = (ticket / members + 1) * members;
+    }
+    return target;
+}
+
+__device__ __forceinline__ void await(unsigned *counter, unsigned target) {
+    if (threadIdx.x == 0) {
+        unsigned arrived;
+        do {
+            asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(arrived) : "l"(counter) : "memory");
+        } while (arrived < target);
     }
     __syncthreads();
+}
+
+__device__ __forceinline__ void barrier(unsigned *counter, unsigned members) { await(counter, arrive(counter, members)); }
+
+// Brings q, k and v of a KV head from host memory to where its thread blocks read them.
+__device__ void stage(const Arguments *a, const Place &place) {
+    int each = a->headSize / 4;
+    int group = groupSize(a) * each;
+    float4 *target = reinterpret_cast<float4 *>(const_cast<float *>(a->q));
+    const float4 *source = reinterpret_cast<const float4 *>(a->staged);
+    for (int i = place.member * THREADS + threadIdx.x; i < group + 2 * each; i += place.members * THREADS) {
+        int at = i < group ? place.kvHead * group + i
+                           : (a->heads + place.kvHead) * each + i - group + (i < group + each ? 0 : (a->kvHeads - 1) * each);
+        target[at] = __ldcv(source + at);
+    }
+}
+
+// Asks for a word of every page that rows of the next layer lie on, a few at a time: other thread blocks' addresses are
+// translated in between. Ends when this layer is done.
+__device__ void touchPages(const Arguments *a, const Place &place) {
+    if (place.chunk > 0 || threadIdx.x >= a->touching) {
+        return;
+    }
+    uint64_t bytes = uint64_t(a->kvHeads) * BLOCK * a->recordBytes;
+    int step = a->kvHeads * a->touching;
+    unsigned zero = 0;
+    for (int block = place.kvHead + threadIdx.x * a->kvHeads; block < a->nextSealed; block += step) {
+        uint64_t first = a->nextBlocks[block].rows;
+        uint64_t at = block > 0 && a->nextBlocks[block - 1].rows + bytes == first
+                ? (first + LINK_PAGE - 1) & -LINK_PAGE
+                : first;
+        while (at < first + bytes) {
+            unsigned word = *reinterpret_cast<volatile unsigned *>(at + zero);
+            // Zero, but only known when the word has come.
+            asm volatile("and.b32 %0, %1, 0;" : "=r"(zero) : "r"(word));
+            at = (at & -LINK_PAGE) + LINK_PAGE;
+        }
+        if (*reinterpret_cast<volatile unsigned *>(a->counters + DONE) == a->ticket) {
+            return;
+        }
+    }
 }
 
 // ---- selection ---------------------------------------------------------------------------------------------------------
@@ -61,62 +120,232 @@ struct Choice {
     int scan[WARPS][2];
     int threshold;
     int above;
+    int2 mine;
     int offsets[2];
 };
 
-// Approximate scores of two tokens of a block, `2 * lane` and the next, for all rows. The loads of sixteen channels are under
-// way at once: this is bound by latency, not by bytes.
-template <int GROUP_ROWS>
-__device__ __forceinline__ void approximate(
-        const Arguments *a, const uint8_t *index, const Choice &choice, const float *q, int count,
-        float (&first)[GROUP_ROWS], float (&second)[GROUP_ROWS]) {
-    constexpr int AT_ONCE = 16;
-    int lane = threadIdx.x % 32;
-    int bits = a->indexBits;
-    int headSize = a->headSize;
-    const uint16_t *middles = indexMiddles(index, bits, headSize);
-    const uint8_t *scales = indexScales(index, bits, headSize);
-    int levels = channelLevels(a);
-    int multiple = levels / ((1 << bits) - 1);
-    int at = 2 * lane * bits;
-    unsigned mask = (1u << bits) - 1;
+// Approximate scores are products of matrices: the codes of the index, 16 tokens by 16 channels, times the queries, which
+// carry the scales of the block's channels. Codes are exact in halves; the queries are scaled by a power of two so that they
+// are in range there, and lose 2^-12 of themselves, far less than the codes do. Zero points make one bias for a block and row.
+//
+// A lane of a warp holds the codes of channels 2t, 2t + 1, 2t + 8 and 2t + 9 of tokens 8g .. 8g + 7, where t = lane % 4 and
+// g = lane / 4: a string of bits each. Rows g and g + 8 of the i-th product are the tokens 8g + 2i and 8g + 2i + 1.
+template <int BITS>
+struct Strips {
+    unsigned low[4];
+    unsigned high[BITS == 8 ? 4 : 1];
+    unsigned middle;    // of channel lane % 16
+    unsigned scale;
+
+    __device__ __forceinline__ void load(const uint8_t *index, const int *channels, int headSize) {
+        int lane = threadIdx.x % 32;
+        const uint8_t *codes = index + lane / 4 * BITS;
 #pragma unroll
-    for (int g = 0; g < GROUP_ROWS; g++) {
-        first[g] = second[g] = 0;
-    }
-    for (int base = 0; base < count; base += AT_ONCE) {
-        int held = min(AT_ONCE, count - base);
-        unsigned words[AT_ONCE];
-#pragma unroll
-        for (int i = 0; i < AT_ONCE; i++) {
-            int c = choice.channels[base + min(i, held - 1)];
-            words[i] = reinterpret_cast<const unsigned *>(index + c * 8 * bits)[at / 32];
+        for (int j = 0; j < 4; j++) {
+            const uint8_t *at = codes + channels[lane % 4 * 2 + j % 2 + j / 2 * 8] * 8 * BITS;
+            if constexpr (BITS == 2) {
+                low[j] = *reinterpret_cast<const uint16_t *>(at);
+            } else if constexpr (BITS == 4) {
+                low[j] = *reinterpret_cast<const unsigned *>(at);
+            } else {
+                uint2 two = *reinterpret_cast<const uint2 *>(at);
+                low[j] = two.x;
+                high[j] = two.y;
+            }
         }
-        int mine = choice.channels[base + min(lane, held - 1)];
-        Channel own = channelOf(middles[mine], scales[mine], levels);
-        float laneScale = own.scale * multiple;
-        float laneZero = own.zero;
+        int own = channels[lane % 16];
+        middle = indexMiddles(index, BITS, headSize)[own];
+        scale = indexScales(index, BITS, headSize)[own];
+    }
+
+    // The codes of a token in channels 2t and 2t + 1 (`pair` 0) or 2t + 8 and 2t + 9 (1), as halves.
+    __device__ __forceinline__ unsigned halves(int pair, int token) const {
+        unsigned x = low[2 * pair];
+        unsigned y = low[2 * pair + 1];
+        unsigned both;
+        if constexpr (BITS == 2) {
+            both = __byte_perm(x, y, 0x5410) >> (2 * token);
+        } else if constexpr (BITS == 4) {
+            both = __byte_perm(x, y, token < 4 ? 0x5410 : 0x7632) >> (token % 4 * 4);
+        } else {
+            if (token >= 4) {
+                x = high[2 * pair];
+                y = high[2 * pair + 1];
+            }
+            both = __byte_perm(x, y, 0x4400 + 0x1111 * (token % 4));
+        }
+        // The bits of 1024 + code.
+        unsigned raised = (both & ((1u << BITS) - 1) * 0x10001u) | 0x64006400u;
+        __half2 exact = __hsub2(*reinterpret_cast<__half2 *>(&raised), __half2half2(__ushort_as_half(0x6400)));
+        return *reinterpret_cast<unsigned *>(&exact);
+    }
+};
+
+__device__ __forceinline__ unsigned inRange(float x, float y) {
+    constexpr float MOST = 60000.0f;
+    __half2 pair = __floats2half2_rn(fminf(fmaxf(x, -MOST), MOST), fminf(fmaxf(y, -MOST), MOST));
+    return *reinterpret_cast<unsigned *>(&pair);
+}
+
+__device__ __forceinline__ void multiply(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+    asm volatile(
+            "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+            : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+// Scores of the member's blocks [from, to) to `scores`, [row][token]; maximum and sum of each row and warp to `choice`.
+// `selected`: [steps * 16][GROUP_ROWS], the rows' elements in the critical channels times `factor`, zeros behind them.
+template <int GROUP_ROWS, int BITS>
+__device__ __noinline__ void score(
+        const Arguments *a, const Place &place, int from, int to, const float *selected, int steps, int rows,
+        float factor, float *scores, Choice &choice) {
+    constexpr int TILES = GROUP_ROWS > 8 ? 2 : 1;
+    int lane = threadIdx.x % 32;
+    int warp = threadIdx.x / 32;
+    int g = lane / 4;
+    int t = lane % 4;
+    int headSize = a->headSize;
+    int levels = channelLevels(a);
+    float multiple = static_cast<float>(levels / ((1 << BITS) - 1));
+    float scale = a->scale / factor;
+    float softCap = a->softCap;
+    size_t stride = size_t(a->sealed) * BLOCK;
+    float most[2 * TILES];
+    float sum[2 * TILES];
 #pragma unroll
-        for (int i = 0; i < AT_ONCE; i++) {
-            float scale = __shfl_sync(~0u, laneScale, i);
-            float zero = __shfl_sync(~0u, laneZero, i);
-            if (i < held) {
-                unsigned word = words[i] >> (at % 32);
-                float x = zero + scale * (word & mask);
-                float y = zero + scale * (word >> bits & mask);
-                const float *row = q + (base + i) * GROUP_ROWS;
+    for (int r = 0; r < 2 * TILES; r++) {
+        most[r] = -INFINITY;
+        sum[r] = 0;
+    }
+    // Codes are loaded two products ahead, their addresses three; beyond the end the last block comes again.
+    int items = from + warp < to ? (to - from - warp - 1) / WARPS + 1 : 0;
+    int last = from + warp + (items - 1) * WARPS;
+    auto advance = [&](int &block, int &step) {
+        if (++step == steps) {
+            step = 0;
+            block = min(block + WARPS, last);
+        }
+    };
+    int block = from + warp;
+    int step = 0;
+    int blockAhead = block;
+    int stepAhead = 0;
+    Strips<BITS> now;
+    Strips<BITS> next;
+    const uint8_t *ahead = nullptr;
+    if (items > 0) {
+        now.load(indexBlock(a, block, place.kvHead), choice.channels, headSize);
+        advance(blockAhead, stepAhead);
+        next.load(indexBlock(a, blockAhead, place.kvHead), choice.channels + stepAhead * 16, headSize);
+        advance(blockAhead, stepAhead);
+        ahead = indexBlock(a, blockAhead, place.kvHead);
+    }
+    float acc[4][TILES][4];
+    float bias[TILES];
+    for (int item = 0; item < items * steps; item++) {
+        Strips<BITS> afterNext;
+        afterNext.load(ahead, choice.channels + stepAhead * 16, headSize);
+        advance(blockAhead, stepAhead);
+        ahead = indexBlock(a, blockAhead, place.kvHead);
+        if (step == 0) {
 #pragma unroll
-                for (int g = 0; g < GROUP_ROWS; g++) {
-                    first[g] += x * row[g];
-                    second[g] += y * row[g];
+            for (int tile = 0; tile < TILES; tile++) {
+                bias[tile] = 0;
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+#pragma unroll
+                    for (int j = 0; j < 4; j++) {
+                        acc[i][tile][j] = 0;
+                    }
                 }
             }
         }
+        Channel own = channelOf(now.middle, now.scale, levels);
+        float ownScale = own.scale * multiple;
+        float scales[4];
+        float zeros[4];
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            scales[j] = __shfl_sync(~0u, ownScale, 2 * t + j % 2 + j / 2 * 8);
+            zeros[j] = __shfl_sync(~0u, own.zero, 2 * t + j % 2 + j / 2 * 8);
+        }
+        unsigned b[TILES][2];
+#pragma unroll
+        for (int tile = 0; tile < TILES; tile++) {
+            float q[4];
+            int row = g + 8 * tile;
+#pragma unroll
+            for (int j = 0; j < 4; j++) {
+                q[j] = row < GROUP_ROWS
+                        ? selected[(step * 16 + 2 * t + j % 2 + j / 2 * 8) * GROUP_ROWS + row]
+                        : 0.0f;
+                bias[tile] += q[j] * zeros[j];
+                q[j] *= scales[j];
+            }
+            b[tile][0] = inRange(q[0], q[1]);
+            b[tile][1] = inRange(q[2], q[3]);
+        }
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            unsigned codes[4] = {
+                    now.halves(0, 2 * i), now.halves(0, 2 * i + 1), now.halves(1, 2 * i), now.halves(1, 2 * i + 1)};
+#pragma unroll
+            for (int tile = 0; tile < TILES; tile++) {
+                multiply(acc[i][tile], codes, b[tile][0], b[tile][1]);
+            }
+        }
+        if (step == steps - 1) {
+#pragma unroll
+            for (int tile = 0; tile < TILES; tile++) {
+                float whole = bias[tile];
+                whole += __shfl_xor_sync(~0u, whole, 1);
+                whole += __shfl_xor_sync(~0u, whole, 2);
+#pragma unroll
+                for (int e = 0; e < 2; e++) {
+                    float offset = __shfl_sync(~0u, whole, (2 * t + e) * 4);
+                    int row = 2 * t + e + 8 * tile;
+                    if (row < rows) {
+                        float x[8];
+                        float high = most[2 * tile + e];
+#pragma unroll
+                        for (int i = 0; i < 8; i++) {
+                            x[i] = capped(acc[i / 2][tile][i % 2 * 2 + e] + offset, scale, softCap);
+                            high = fmaxf(high, x[i]);
+                        }
+                        float4 *target = reinterpret_cast<float4 *>(
+                                scores + row * stride + size_t(block) * BLOCK + 8 * g);
+                        target[0] = make_float4(x[0], x[1], x[2], x[3]);
+                        target[1] = make_float4(x[4], x[5], x[6], x[7]);
+                        float total = sum[2 * tile + e] * expDifference(most[2 * tile + e], high);
+#pragma unroll
+                        for (int i = 0; i < 8; i++) {
+                            total += __expf(x[i] - high);
+                        }
+                        sum[2 * tile + e] = total;
+                        most[2 * tile + e] = high;
+                    }
+                }
+            }
+        }
+        advance(block, step);
+        now = next;
+        next = afterNext;
     }
 #pragma unroll
-    for (int g = 0; g < GROUP_ROWS; g++) {
-        first[g] = capped(first[g], a->scale, a->softCap);
-        second[g] = capped(second[g], a->scale, a->softCap);
+    for (int r = 0; r < 2 * TILES; r++) {
+        float all = most[r];
+        for (int i = 4; i < 32; i *= 2) {
+            all = fmaxf(all, __shfl_xor_sync(~0u, all, i));
+        }
+        float total = sum[r] * expDifference(most[r], all);
+        for (int i = 4; i < 32; i *= 2) {
+            total += __shfl_xor_sync(~0u, total, i);
+        }
+        int row = 2 * t + r % 2 + r / 2 * 8;
+        if (g == 0 && row < rows) {
+            choice.states[warp][row] = make_float2(all, total);
+        }
     }
 }
 
@@ -189,9 +418,10 @@ __device__ __noinline__ int2 scanPairs(int2 mine, int2 &before, Choice &choice) 
     return total;
 }
 
-// Writes the dominant tokens of a KV head to its list. `queries`: the group's rows; `work`: BINS words.
+// Writes the dominant tokens of a KV head to its list, which is complete after await() with the number returned. `queries`:
+// the group's rows; `work`: BINS words.
 template <int GROUP_ROWS>
-__device__ void select(
+__device__ unsigned select(
         const Arguments *a, const Place &place, int wanted, float *queries, float *selected, unsigned *work,
         Choice &choice, unsigned *counter) {
     int headSize = a->headSize;
@@ -213,9 +443,14 @@ __device__ void select(
         q = averaged;
     }
     int count = chooseChannels(a, place, q, rows, choice);
-    for (int i = threadIdx.x; i < count * GROUP_ROWS; i += THREADS) {
+    int steps = (count + 15) / 16;
+    // The largest product of a query and a step of its channel becomes about 2^12.
+    int exponent = static_cast<int>(__float_as_uint(choice.weights[choice.channels[0]]) >> 23 & 255) - 127;
+    float factor = __uint_as_float((127 + min(max(12 - exponent, -100), 100)) << 23);
+    for (int i = threadIdx.x; i < steps * 16 * GROUP_ROWS; i += THREADS) {
         int g = i % GROUP_ROWS;
-        selected[i] = g < rows ? q[g * headSize + choice.channels[i / GROUP_ROWS]] : 0.0f;
+        int at = i / GROUP_ROWS;
+        selected[i] = g < rows && at < count ? q[g * headSize + choice.channels[at]] * factor : 0.0f;
     }
     unsigned *histogram = a->histogram + size_t(place.kvHead) * BINS;
     for (int i = BINS * place.member / place.members + threadIdx.x; i < BINS * (place.member + 1) / place.members;
@@ -223,45 +458,20 @@ __device__ void select(
         histogram[i] = 0;
     }
     __syncthreads();
+    if (threadIdx.x >= count && threadIdx.x < steps * 16) {
+        choice.channels[threadIdx.x] = choice.channels[0];
+    }
+    __syncthreads();
 
     int from = static_cast<int>(static_cast<long long>(a->sealed) * place.member / place.members);
     int to = static_cast<int>(static_cast<long long>(a->sealed) * (place.member + 1) / place.members);
-    float most[GROUP_ROWS];
-    float sum[GROUP_ROWS];
-#pragma unroll
-    for (int g = 0; g < GROUP_ROWS; g++) {
-        most[g] = -INFINITY;
-        sum[g] = 0;
-    }
     // Scores are kept [row][token]: the second walk is a plain stream.
     size_t stride = size_t(a->sealed) * BLOCK;
     float *scores = a->scores + size_t(place.kvHead) * rows * stride;
-    const uint8_t *ahead = from + warp < to ? indexBlock(a, from + warp, place.kvHead) : nullptr;
-    for (int block = from + warp; block < to; block += WARPS) {
-        const uint8_t *index = ahead;
-        if (block + WARPS < to) {
-            ahead = indexBlock(a, block + WARPS, place.kvHead);
-        }
-        float x[GROUP_ROWS];
-        float y[GROUP_ROWS];
-        approximate<GROUP_ROWS>(a, index, choice, selected, count, x, y);
-#pragma unroll
-        for (int g = 0; g < GROUP_ROWS; g++) {
-            if (g < rows) {
-                *reinterpret_cast<float2 *>(scores + g * stride + block * BLOCK + 2 * lane) = make_float2(x[g], y[g]);
-            }
-            float next = fmaxf(most[g], fmaxf(x[g], y[g]));
-            sum[g] = sum[g] * expDifference(most[g], next) + __expf(x[g] - next) + __expf(y[g] - next);
-            most[g] = next;
-        }
-    }
-#pragma unroll
-    for (int g = 0; g < GROUP_ROWS; g++) {
-        float all = warpMax(most[g]);
-        float scaled = warpSum(sum[g] * expDifference(most[g], all));
-        if (lane == 0) {
-            choice.states[warp][g] = make_float2(all, scaled);
-        }
+    switch (a->indexBits) {
+        case 2: score<GROUP_ROWS, 2>(a, place, from, to, selected, steps, rows, factor, scores, choice); break;
+        case 4: score<GROUP_ROWS, 4>(a, place, from, to, selected, steps, rows, factor, scores, choice); break;
+        default: score<GROUP_ROWS, 8>(a, place, from, to, selected, steps, rows, factor, scores, choice); break;
     }
     __syncthreads();
     float2 *shares = a->shares + size_t(place.kvHead) * place.members * MAX_GROUP;
@@ -331,32 +541,44 @@ __device__ void select(
 
     constexpr int SPAN = BINS / THREADS;
     int held[SPAN];
-    int mine = 0;
+    int2 mine = make_int2(0, 0);
     for (int i = 0; i < SPAN; i += 4) {
         uint4 four = __ldcg(reinterpret_cast<const uint4 *>(histogram + threadIdx.x * SPAN + i));
+        uint4 own = *reinterpret_cast<const uint4 *>(work + threadIdx.x * SPAN + i);
         held[i] = four.x;
         held[i + 1] = four.y;
         held[i + 2] = four.z;
         held[i + 3] = four.w;
-        mine += four.x + four.y + four.z + four.w;
+        mine.x += four.x + four.y + four.z + four.w;
+        mine.y += own.x + own.y + own.z + own.w;
     }
     int2 before;
-    scanPairs(make_int2(mine, 0), before, choice);
-    if (before.x < wanted && wanted <= before.x + mine) {
+    scanPairs(mine, before, choice);
+    if (before.x < wanted && wanted <= before.x + mine.x) {
         int above = before.x;
+        int ownAbove = before.y;
         bool found = false;
 #pragma unroll
         for (int i = 0; i < SPAN; i++) {
+            int own = work[threadIdx.x * SPAN + i];
             if (!found && above + held[i] >= wanted) {
                 choice.threshold = threadIdx.x * SPAN + i;
                 choice.above = above;
+                choice.mine = make_int2(ownAbove, own);
                 found = true;
             }
             above += found ? 0 : held[i];
+            ownAbove += found ? 0 : own;
         }
     }
     __syncthreads();
     int threshold = choice.threshold;
+    int2 *counts = a->counts + size_t(place.kvHead) * place.members;
+    if (threadIdx.x == 0) {
+        counts[place.member] = choice.mine;
+    }
+    unsigned target = arrive(counter, place.members);
+
     // Eight bins are one load; a thread's stretch of tokens is a multiple of that.
     int eighths = (to - from) * (BLOCK / 8);
     int span = (eighths + THREADS - 1) / THREADS;
@@ -375,12 +597,8 @@ __device__ void select(
             own.y += bin == threshold;
         }
     }
-    int2 total = scanPairs(own, before, choice);
-    int2 *counts = a->counts + size_t(place.kvHead) * place.members;
-    if (threadIdx.x == 0) {
-        counts[place.member] = total;
-    }
-    barrier(counter, place.members);
+    scanPairs(own, before, choice);
+    await(counter, target);
 
     if (warp == 0) {
         int above = 0;
@@ -419,7 +637,7 @@ __device__ void select(
             }
         }
     }
-    barrier(counter, place.members);
+    return arrive(counter, place.members);
 }
 
 // ---- attention ---------------------------------------------------------------------------------------------------------
@@ -434,8 +652,7 @@ struct Softmax {
     float maximum[HEADS];
     float sum[HEADS];
     float correction[HEADS];
-    float bias[HEADS];
-    float reduced[WARPS];
+    float2 warps[WARPS][HEADS];    // maximum and sum
 };
 
 __device__ void rescale(Partial &partial, const Softmax &state, int headSize) {
@@ -448,29 +665,82 @@ __device__ void rescale(Partial &partial, const Softmax &state, int headSize) {
     }
 }
 
-// Reads sixteen channels of a key or value.
-__device__ void readUnit(
-        const Arguments *a, const Place &place, int token, bool inWindow, bool value, int c, float (&x)[16]) {
-    int headSize = a->headSize;
-    if (inWindow) {
-        const float *source;
-        if (token == a->length) {
-            source = (value ? a->v : a->k) + size_t(place.kvHead) * headSize;
-        } else {
-            source = tileKeys(a, token / BLOCK, place.kvHead) + ((value ? BLOCK : 0) + token % BLOCK) * headSize;
+// What attention to up to BATCH tokens at a time needs: their keys and values as floats, their weights, and their rows as
+// they are stored, each followed by the parameters of its keys' channels.
+struct Batch {
+    float *keys;       // [BATCH][keyStride]
+    float *values;     // [BATCH][headSize]
+    float *weights;    // [HEADS][BATCH]
+    uint8_t *raw;      // [BATCH][rawBytes]
+    int keyStride;
+    int rawBytes;
+
+    __device__ Batch(const Arguments *a, float *work) {
+        int headSize = a->headSize;
+        // Two lanes read a row, four rows are read at once: those lie 8 banks apart.
+        keyStride = headSize + 8;
+        keys = work;
+        values = keys + BATCH * keyStride;
+        weights = values + BATCH * headSize;
+        raw = reinterpret_cast<uint8_t *>(weights + HEADS * BATCH);
+        rawBytes = a->recordBytes + (a->bfloat16Rows ? 0 : 3 * headSize);
+    }
+};
+
+struct Sources {
+    const uint8_t *records[BATCH];
+    const uint8_t *parameters[BATCH];
+};
+
+// Reads the rows of entries [first, first + held) of a list of sealed tokens (all of them, where it is null). Plain loads, all
+// under way at once: from host memory cp.async and bulk copies take twice as long.
+__device__ __noinline__ void fetchRows(
+        const Arguments *a, const Place &place, const int *list, int first, int held, const Batch &batch,
+        Sources &sources) {
+    constexpr int AT_ONCE = 4;
+    if (threadIdx.x < held) {
+        int entry = first + threadIdx.x;
+        int token = list == nullptr ? entry : __ldcg(list + entry);
+        int block = token / BLOCK;
+        sources.records[threadIdx.x] = rowRecord(a, block, place.kvHead, token % BLOCK);
+        sources.parameters[threadIdx.x] = reinterpret_cast<const uint8_t *>(
+                indexMiddles(indexBlock(a, block, place.kvHead), a->indexBits, a->headSize));
+    }
+    __syncthreads();
+    int recordUnits = a->recordBytes / 16;
+    int parameterUnits = batch.rawBytes / 16 - recordUnits;
+    int records = held * recordUnits;
+    int all = records + held * parameterUnits;
+    for (int base = threadIdx.x; base < all; base += AT_ONCE * THREADS) {
+        uint4 units[AT_ONCE];
+        uint8_t *targets[AT_ONCE];
+#pragma unroll
+        for (int j = 0; j < AT_ONCE; j++) {
+            int i = base + j * THREADS;
+            if (i < all) {
+                bool ofRecord = i < records;
+                int unit = ofRecord ? i : i - records;
+                int each = ofRecord ? recordUnits : parameterUnits;
+                int t = unit / each;
+                int at = unit % each * 16;
+                units[j] = *reinterpret_cast<const uint4 *>((ofRecord ? sources.records[t] : sources.parameters[t]) + at);
+                targets[j] = batch.raw + t * batch.rawBytes + (ofRecord ? 0 : a->recordBytes) + at;
+            }
         }
 #pragma unroll
-        for (int j = 0; j < 16; j += 4) {
-            float4 four = *reinterpret_cast<const float4 *>(source + c + j);
-            x[j] = four.x;
-            x[j + 1] = four.y;
-            x[j + 2] = four.z;
-            x[j + 3] = four.w;
+        for (int j = 0; j < AT_ONCE; j++) {
+            if (base + j * THREADS < all) {
+                *reinterpret_cast<uint4 *>(targets[j]) = units[j];
+            }
         }
-        return;
     }
-    int block = token / BLOCK;
-    const uint8_t *record = rowRecord(a, block, place.kvHead, token % BLOCK);
+    __syncthreads();
+}
+
+// Sixteen channels of a row that has been fetched.
+__device__ __forceinline__ void unpack(
+        const Arguments *a, const uint8_t *record, bool value, int c, float (&x)[16]) {
+    int headSize = a->headSize;
     if (a->bfloat16Rows) {
         const uint4 *source = reinterpret_cast<const uint4 *>(record + ((value ? headSize : 0) + c) * 2);
         uint4 units[2] = {source[0], source[1]};
@@ -493,10 +763,10 @@ __device__ void readUnit(
         }
         return;
     }
-    const uint8_t *index = indexBlock(a, block, place.kvHead);
-    const uint4 *middles = reinterpret_cast<const uint4 *>(indexMiddles(index, a->indexBits, headSize) + c);
+    const uint8_t *parameters = record + a->recordBytes;
+    const uint4 *middles = reinterpret_cast<const uint4 *>(parameters + 2 * c);
     uint4 middleUnits[2] = {middles[0], middles[1]};
-    uint4 scaleUnit = *reinterpret_cast<const uint4 *>(indexScales(index, a->indexBits, headSize) + c);
+    uint4 scaleUnit = *reinterpret_cast<const uint4 *>(parameters + 2 * headSize + c);
     const uint16_t *middle = reinterpret_cast<const uint16_t *>(middleUnits);
     unsigned scales[4] = {scaleUnit.x, scaleUnit.y, scaleUnit.z, scaleUnit.w};
 #pragma unroll
@@ -506,85 +776,123 @@ __device__ void readUnit(
     }
 }
 
-// Attends to entries [from, to) of: `listed` sealed tokens (all, where list is null), then the window's.
-__device__ __noinline__ void attendTokens(
-        const Arguments *a, const Place &place, const int *list, int listed, int from, int to, const float *q,
-        float *work, Partial &partial, Softmax &state) {
+__device__ __forceinline__ void put(const Batch &batch, int headSize, int t, bool value, int c, const float (&x)[16]) {
+    float *target = value ? batch.values + t * headSize + c : batch.keys + t * batch.keyStride + c;
+#pragma unroll
+    for (int j = 0; j < 16; j += 4) {
+        *reinterpret_cast<float4 *>(target + j) = make_float4(x[j], x[j + 1], x[j + 2], x[j + 3]);
+    }
+}
+
+// Attends to the `held` tokens whose keys and values are in the batch.
+__device__ __noinline__ void attendBatch(
+        const Arguments *a, const Batch &batch, int held, const float *q, Partial &partial, Softmax &state) {
     int headSize = a->headSize;
-    int keyStride = headSize + 16;
-    float *keys = work;
-    float *values = keys + BATCH * keyStride;
-    float *weights = values + BATCH * headSize;
-    int units = headSize / 16;
+    float *weights = batch.weights;
     int lane = threadIdx.x % 32;
     int warp = threadIdx.x / 32;
+    static_assert(BATCH * HEADS * 2 <= THREADS && BATCH <= 32);
+    if (threadIdx.x < BATCH * HEADS * 2) {
+        int dot = threadIdx.x / 2;
+        int t = dot % BATCH;
+        int h = dot / BATCH;
+        float sum = 0;
+        for (int c = threadIdx.x % 2 * 4; c < headSize; c += 8) {
+            float4 x = *reinterpret_cast<const float4 *>(batch.keys + t * batch.keyStride + c);
+            float4 y = *reinterpret_cast<const float4 *>(q + h * headSize + c);
+            sum += x.x * y.x + x.y * y.y + x.z * y.z + x.w * y.w;
+        }
+        sum += __shfl_xor_sync(~0u, sum, 1);
+        if (threadIdx.x % 2 == 0) {
+            weights[h * BATCH + t] = t < held ? capped(sum, a->scale, a->softCap) : -INFINITY;
+        }
+    }
+    __syncthreads();
+    if (warp < HEADS) {
+        float s = lane < BATCH ? weights[warp * BATCH + lane] : -INFINITY;
+        float most = fmaxf(warpMax(s), state.maximum[warp]);
+        float weight = expDifference(s, most);
+        float sum = warpSum(weight);
+        __syncwarp();
+        if (lane < BATCH) {
+            weights[warp * BATCH + lane] = weight;
+        }
+        if (lane == 0) {
+            float correction = expDifference(state.maximum[warp], most);
+            state.correction[warp] = correction;
+            state.sum[warp] = state.sum[warp] * correction + sum;
+            state.maximum[warp] = most;
+        }
+    }
+    __syncthreads();
+    rescale(partial, state, headSize);
+#pragma unroll
+    for (int i = 0; i < OWNED; i++) {
+        int e = threadIdx.x + i * THREADS;
+        if (e < HEADS * headSize) {
+            const float *weight = weights + e / headSize * BATCH;
+            const float *column = batch.values + e % headSize;
+            float sum = 0;
+            for (int t = 0; t < held; t++) {
+                sum += weight[t] * column[t * headSize];
+            }
+            partial.output[i] += sum;
+        }
+    }
+    __syncthreads();
+}
+
+// Attends to the tokens [from, to) of the exact window.
+__device__ __noinline__ void attendWindow(
+        const Arguments *a, const Place &place, int from, int to, const float *q, const Batch &batch,
+        Partial &partial, Softmax &state) {
+    int headSize = a->headSize;
+    int units = headSize / 16;
     for (int first = from; first < to; first += BATCH) {
         int held = min(BATCH, to - first);
         for (int i = threadIdx.x; i < held * 2 * units; i += THREADS) {
             int t = i / (2 * units);
             bool value = i % (2 * units) >= units;
             int c = i % units * 16;
-            int entry = first + t;
-            bool inWindow = entry >= listed;
-            int token = inWindow ? a->sealed * BLOCK + entry - listed : list == nullptr ? entry : __ldcg(list + entry);
+            int token = first + t;
+            const float *source = token == a->length
+                    ? (value ? a->v : a->k) + size_t(place.kvHead) * headSize
+                    : tileKeys(a, token / BLOCK, place.kvHead) + ((value ? BLOCK : 0) + token % BLOCK) * headSize;
             float x[16];
-            readUnit(a, place, token, inWindow, value, c, x);
-            float *target = value ? values + t * headSize + c : keys + t * keyStride + c;
 #pragma unroll
             for (int j = 0; j < 16; j += 4) {
-                *reinterpret_cast<float4 *>(target + j) = make_float4(x[j], x[j + 1], x[j + 2], x[j + 3]);
+                float4 four = *reinterpret_cast<const float4 *>(source + c + j);
+                x[j] = four.x;
+                x[j + 1] = four.y;
+                x[j + 2] = four.z;
+                x[j + 3] = four.w;
             }
+            put(batch, headSize, t, value, c, x);
         }
         __syncthreads();
-        {
-            int dot = threadIdx.x / 4;
-            int t = dot % BATCH;
-            int h = dot / BATCH;
-            float sum = 0;
-            for (int c = threadIdx.x % 4 * 4; c < headSize; c += 16) {
-                float4 x = *reinterpret_cast<const float4 *>(keys + t * keyStride + c);
-                float4 y = *reinterpret_cast<const float4 *>(q + h * headSize + c);
-                sum += x.x * y.x + x.y * y.y + x.z * y.z + x.w * y.w;
-            }
-            sum += __shfl_xor_sync(~0u, sum, 1);
-            sum += __shfl_xor_sync(~0u, sum, 2);
-            if (threadIdx.x % 4 == 0) {
-                weights[h * BATCH + t] = t < held ? capped(sum, a->scale, a->softCap) : -INFINITY;
-            }
+        attendBatch(a, batch, held, q, partial, state);
+    }
+}
+
+// Attends to entries [from, to) of a list of sealed tokens (all of them, where it is null).
+__device__ __noinline__ void attendRows(
+        const Arguments *a, const Place &place, const int *list, int from, int to, const float *q, const Batch &batch,
+        Partial &partial, Softmax &state, Sources &sources) {
+    int headSize = a->headSize;
+    int units = headSize / 16;
+    for (int first = from; first < to; first += BATCH) {
+        int held = min(BATCH, to - first);
+        fetchRows(a, place, list, first, held, batch, sources);
+        for (int i = threadIdx.x; i < held * 2 * units; i += THREADS) {
+            int t = i / (2 * units);
+            bool value = i % (2 * units) >= units;
+            int c = i % units * 16;
+            float x[16];
+            unpack(a, batch.raw + t * batch.rawBytes, value, c, x);
+            put(batch, headSize, t, value, c, x);
         }
         __syncthreads();
-        if (warp < HEADS) {
-            float s = lane < BATCH ? weights[warp * BATCH + lane] : -INFINITY;
-            float most = fmaxf(warpMax(s), state.maximum[warp]);
-            float weight = expDifference(s, most);
-            float sum = warpSum(weight);
-            __syncwarp();
-            if (lane < BATCH) {
-                weights[warp * BATCH + lane] = weight;
-            }
-            if (lane == 0) {
-                float correction = expDifference(state.maximum[warp], most);
-                state.correction[warp] = correction;
-                state.sum[warp] = state.sum[warp] * correction + sum;
-                state.maximum[warp] = most;
-            }
-        }
-        __syncthreads();
-        rescale(partial, state, headSize);
-#pragma unroll
-        for (int i = 0; i < OWNED; i++) {
-            int e = threadIdx.x + i * THREADS;
-            if (e < HEADS * headSize) {
-                const float *weight = weights + e / headSize * BATCH;
-                const float *column = values + e % headSize;
-                float sum = 0;
-                for (int t = 0; t < held; t++) {
-                    sum += weight[t] * column[t * headSize];
-                }
-                partial.output[i] += sum;
-            }
-        }
-        __syncthreads();
+        attendBatch(a, batch, held, q, partial, state);
     }
 }
 
@@ -620,162 +928,281 @@ struct Codes {
     }
 };
 
-// Attends to the packed blocks [from, to). The scales of the keys go into the query, their zero points into a bias.
+// Pair `p` of sixteen codes, as halves: codes that lie 16 bits apart, so that one shift and one mask serve both.
+template <int BITS>
+struct Pairs {
+    static constexpr int DISTANCE = BITS == 8 ? 2 : BITS == 4 ? 4 : 8;
+
+    static __device__ __forceinline__ constexpr int first(int p) { return p / DISTANCE * 2 * DISTANCE + p % DISTANCE; }
+
+    static __device__ __forceinline__ unsigned halves(const unsigned *words, int p) {
+        unsigned both = words[0];
+        if constexpr (BITS == 1) {
+            both = (both & 0xff) | (both & 0xff00) << 8;
+        }
+        both = BITS == 1 ? both >> p : words[p / DISTANCE] >> (p % DISTANCE * BITS);
+        unsigned raised = (both & ((1u << BITS) - 1) * 0x10001u) | 0x64006400u;
+        __half2 exact = __hsub2(*reinterpret_cast<__half2 *>(&raised), __half2half2(__ushort_as_half(0x6400)));
+        return *reinterpret_cast<unsigned *>(&exact);
+    }
+};
+
+// Attends to the packed blocks [from, to), each warp to blocks of its own; nothing has been attended to before. Scores are
+// products of matrices as in the selection: 16 tokens by 16 channels of codes times the queries, which carry the scales of
+// the keys, whose zero points go into a bias. A lane holds sixteen codes in a row of eight tokens, 8r + g, for each 64
+// channels. Values go through plain arithmetic: each lane has four channels of all tokens.
 template <int BITS>
 __device__ __noinline__ void attendPacked(
         const Arguments *a, const Place &place, int from, int to, const float *q, float *work, Partial &partial,
         Softmax &state) {
+    constexpr int WORDS = (16 * BITS + 31) / 32;
+    constexpr int AT_ONCE = 8;
     int headSize = a->headSize;
     int groups = valueGroups(headSize);
     int rowBytes = headSize * BITS / 8;
     int lane = threadIdx.x % 32;
     int warp = threadIdx.x / 32;
-    float *scaled = work;                                // [headSize][HEADS]
-    float *scores = scaled + MAX_HEAD_SIZE * HEADS;      // [4][HEADS][BLOCK]
-    float *weights = scores + 4 * HEADS * BLOCK;         // [BLOCK][HEADS]
-    int eighths = headSize / 8;
-    int slices = THREADS / eighths;
-    int slice = threadIdx.x / eighths;
-    int c8 = threadIdx.x % eighths * 8;
-    float output[HEADS][8];
+    int g = lane / 4;
+    int t = lane % 4;
+    int quads = headSize / 4;
+    float *weights = work + warp * BLOCK * (HEADS + 2 * groups);                // [BLOCK][HEADS]
+    float2 *scalesAndZeros = reinterpret_cast<float2 *>(weights + BLOCK * HEADS);  // [BLOCK][groups]
+    float most[2] = {-INFINITY, -INFINITY};    // of heads 2t and 2t + 1
+    float sum[2] = {0, 0};
+    float output[2][4][HEADS];
 #pragma unroll
-    for (int h = 0; h < HEADS; h++) {
+    for (int k = 0; k < 2; k++) {
 #pragma unroll
-        for (int j = 0; j < 8; j++) {
-            output[h][j] = 0;
+        for (int j = 0; j < 4; j++) {
+#pragma unroll
+            for (int h = 0; h < HEADS; h++) {
+                output[k][j][h] = 0;
+            }
         }
     }
-    for (int block = from; block < to; block++) {
+    for (int block = from + warp; block < to; block += WARPS) {
         const uint8_t *base = packedBlock(a, block, place.kvHead);
         const __half *fields = reinterpret_cast<const __half *>(base + 2 * BLOCK * rowBytes);
-        if (block + 1 < to) {
-            const uint8_t *next = packedBlock(a, block + 1, place.kvHead);
-            for (int i = threadIdx.x * 128; i < a->packedBytes; i += THREADS * 128) {
+        const __half *valueScales = fields + 2 * headSize;
+        if (block + WARPS < to) {
+            const uint8_t *next = packedBlock(a, block + WARPS, place.kvHead);
+            for (int i = lane * 128; i < a->packedBytes; i += 32 * 128) {
                 asm volatile("prefetch.global.L2 [%0];" ::"l"(next + i));
             }
         }
-        if (warp < HEADS) {
-            float bias = 0;
-            for (int c = lane; c < headSize; c += 32) {
-                float x = q[warp * headSize + c];
-                scaled[c * HEADS + warp] = x * __half2float(fields[c]);
-                bias += x * __half2float(fields[headSize + c]);
-            }
-            bias = warpSum(bias);
-            if (lane == 0) {
-                state.bias[warp] = bias;
+        for (int i = lane; i < BLOCK * groups; i += 32) {
+            scalesAndZeros[i] = make_float2(__half2float(valueScales[i]), __half2float(valueScales[BLOCK * groups + i]));
+        }
+        float acc[4][4];
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+#pragma unroll
+            for (int j = 0; j < 4; j++) {
+                acc[i][j] = 0;
             }
         }
-        __syncthreads();
-        {
-            int t = threadIdx.x % BLOCK;
-            int quarter = threadIdx.x / BLOCK;
-            float s[HEADS] = {0, 0, 0, 0};
-            const uint8_t *row = base + t * rowBytes;
-            for (int c = quarter * 16; c < headSize; c += 64) {
-                unsigned words[(16 * BITS + 31) / 32];
-                Codes<BITS>::template read<16>(row + c * BITS / 8, words);
+        float bias = 0;
+        for (int c = 16 * t; c - 16 * t < headSize; c += 64) {
+            bool inside = c < headSize;
+            unsigned words[8][WORDS];
 #pragma unroll
-                for (int j = 0; j < 16; j++) {
-                    float x = Codes<BITS>::at(words, j);
-                    float4 y = *reinterpret_cast<const float4 *>(scaled + (c + j) * HEADS);
-                    s[0] += x * y.x;
-                    s[1] += x * y.y;
-                    s[2] += x * y.z;
-                    s[3] += x * y.w;
+            for (int r = 0; r < 8; r++) {
+                if (inside) {
+                    Codes<BITS>::template read<16>(base + (8 * r + g) * rowBytes + c * BITS / 8, words[r]);
+                } else {
+#pragma unroll
+                    for (int w = 0; w < WORDS; w++) {
+                        words[r][w] = 0;
+                    }
                 }
             }
+            unsigned b[8] = {0, 0, 0, 0, 0, 0, 0, 0};
+            if (inside && g < HEADS) {
+                float x[16];
+#pragma unroll
+                for (int j = 0; j < 16; j += 4) {
+                    float4 four = *reinterpret_cast<const float4 *>(q + g * headSize + c + j);
+                    x[j] = four.x;
+                    x[j + 1] = four.y;
+                    x[j + 2] = four.z;
+                    x[j + 3] = four.w;
+                }
+#pragma unroll
+                for (int j = 0; j < 16; j += 8) {
+                    uint4 zeros = *reinterpret_cast<const uint4 *>(fields + headSize + c + j);
+                    uint4 scales = *reinterpret_cast<const uint4 *>(fields + c + j);
+                    const __half *zero = reinterpret_cast<const __half *>(&zeros);
+                    const __half *scale = reinterpret_cast<const __half *>(&scales);
+#pragma unroll
+                    for (int i = 0; i < 8; i++) {
+                        bias += x[j + i] * __half2float(zero[i]);
+                        x[j + i] *= __half2float(scale[i]);
+                    }
+                }
+#pragma unroll
+                for (int p = 0; p < 8; p++) {
+                    b[p] = inRange(x[Pairs<BITS>::first(p)], x[Pairs<BITS>::first(p) + Pairs<BITS>::DISTANCE]);
+                }
+            }
+#pragma unroll
+            for (int s = 0; s < 4; s++) {
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    unsigned codes[4] = {
+                            Pairs<BITS>::halves(words[2 * i], 2 * s), Pairs<BITS>::halves(words[2 * i + 1], 2 * s),
+                            Pairs<BITS>::halves(words[2 * i], 2 * s + 1),
+                            Pairs<BITS>::halves(words[2 * i + 1], 2 * s + 1)};
+                    multiply(acc[i], codes, b[2 * s], b[2 * s + 1]);
+                }
+            }
+        }
+        bias += __shfl_xor_sync(~0u, bias, 1);
+        bias += __shfl_xor_sync(~0u, bias, 2);
+        float correction[2];
+#pragma unroll
+        for (int e = 0; e < 2; e++) {
+            float offset = __shfl_sync(~0u, bias, (2 * t + e) * 4);
+            float x[8];
+            float high = most[e];
+#pragma unroll
+            for (int r = 0; r < 8; r++) {
+                x[r] = capped(acc[r / 2][r % 2 * 2 + e] + offset, a->scale, a->softCap);
+                high = fmaxf(high, x[r]);
+            }
+#pragma unroll
+            for (int i = 4; i < 32; i *= 2) {
+                high = fmaxf(high, __shfl_xor_sync(~0u, high, i));
+            }
+            correction[e] = expDifference(most[e], high);
+            most[e] = high;
+            sum[e] *= correction[e];
+#pragma unroll
+            for (int r = 0; r < 8; r++) {
+                float weight = __expf(x[r] - high);
+                sum[e] += weight;
+                if (t < HEADS / 2) {
+                    weights[(8 * r + g) * HEADS + 2 * t + e] = weight;
+                }
+            }
+        }
+        __syncwarp();
+        float corrections[HEADS];
+#pragma unroll
+        for (int h = 0; h < HEADS; h++) {
+            corrections[h] = __shfl_sync(~0u, correction[h % 2], h / 2);
+        }
+        const uint8_t *values = base + BLOCK * rowBytes;
+#pragma unroll
+        for (int k = 0; k < 2; k++) {
+            int quad = lane + 32 * k;
+            if (quad < quads) {
+#pragma unroll
+                for (int j = 0; j < 4; j++) {
+#pragma unroll
+                    for (int h = 0; h < HEADS; h++) {
+                        output[k][j][h] *= corrections[h];
+                    }
+                }
+                const uint8_t *column = values + quad * BITS / 2;
+                int shift = BITS == 1 ? quad % 2 * 4 : 0;
+                int group = quad * 4 / GROUP;
+                for (int first = 0; first < BLOCK; first += AT_ONCE) {
+                    unsigned codes[AT_ONCE];
+#pragma unroll
+                    for (int i = 0; i < AT_ONCE; i++) {
+                        const uint8_t *at = column + (first + i) * rowBytes;
+                        codes[i] = BITS == 8   ? *reinterpret_cast<const unsigned *>(at)
+                                   : BITS == 4 ? *reinterpret_cast<const uint16_t *>(at)
+                                               : unsigned(*at) >> shift;
+                    }
+#pragma unroll
+                    for (int i = 0; i < AT_ONCE; i++) {
+                        float4 w = *reinterpret_cast<const float4 *>(weights + (first + i) * HEADS);
+                        float2 parameters = scalesAndZeros[(first + i) * groups + group];
+#pragma unroll
+                        for (int j = 0; j < 4; j++) {
+                            float x = parameters.y + parameters.x * Codes<BITS>::at(&codes[i], j);
+                            output[k][j][0] += w.x * x;
+                            output[k][j][1] += w.y * x;
+                            output[k][j][2] += w.z * x;
+                            output[k][j][3] += w.w * x;
+                        }
+                    }
+                }
+            }
+        }
+        __syncwarp();
+    }
+#pragma unroll
+    for (int e = 0; e < 2; e++) {
+#pragma unroll
+        for (int i = 4; i < 32; i *= 2) {
+            sum[e] += __shfl_xor_sync(~0u, sum[e], i);
+        }
+        if (g == 0 && t < HEADS / 2) {
+            state.warps[warp][2 * t + e] = make_float2(most[e], sum[e]);
+        }
+    }
+    __syncthreads();
+    // The warps' outputs relative to the largest maximum: [warp][HEADS][headSize].
+    float factors[HEADS];
+#pragma unroll
+    for (int h = 0; h < HEADS; h++) {
+        float all = -INFINITY;
+        for (int w = 0; w < WARPS; w++) {
+            all = fmaxf(all, state.warps[w][h].x);
+        }
+        factors[h] = expDifference(state.warps[warp][h].x, all);
+    }
+#pragma unroll
+    for (int k = 0; k < 2; k++) {
+        int quad = lane + 32 * k;
+        if (quad < quads) {
 #pragma unroll
             for (int h = 0; h < HEADS; h++) {
-                scores[(quarter * HEADS + h) * BLOCK + t] = s[h];
+                *reinterpret_cast<float4 *>(work + (warp * HEADS + h) * headSize + 4 * quad) = make_float4(
+                        output[k][0][h] * factors[h], output[k][1][h] * factors[h], output[k][2][h] * factors[h],
+                        output[k][3][h] * factors[h]);
             }
         }
-        __syncthreads();
-        int h = threadIdx.x / BLOCK;
-        float s = state.bias[h];
-        for (int quarter = 0; quarter < 4; quarter++) {
-            s += scores[quarter * HEADS * BLOCK + threadIdx.x];
-        }
-        s = capped(s, a->scale, a->softCap);
-        float most = warpMax(s);
-        if (lane == 0) {
-            state.reduced[warp] = most;
-        }
-        __syncthreads();
-        most = fmaxf(fmaxf(state.reduced[2 * h], state.reduced[2 * h + 1]), state.maximum[h]);
-        float weight = __expf(s - most);
-        weights[threadIdx.x % BLOCK * HEADS + h] = weight;
-        float sum = warpSum(weight);
-        __syncthreads();
-        if (lane == 0) {
-            state.reduced[warp] = sum;
-        }
-        __syncthreads();
-        if (threadIdx.x % BLOCK == 0) {
-            float correction = expDifference(state.maximum[h], most);
-            state.correction[h] = correction;
-            state.sum[h] = state.sum[h] * correction + state.reduced[2 * h] + state.reduced[2 * h + 1];
-            state.maximum[h] = most;
-        }
-        __syncthreads();
-        if (slice < slices) {
-#pragma unroll
-            for (int i = 0; i < HEADS; i++) {
-                float correction = state.correction[i];
-#pragma unroll
-                for (int j = 0; j < 8; j++) {
-                    output[i][j] *= correction;
-                }
-            }
-            const __half *valueScales = fields + 2 * headSize;
-            for (int t = slice; t < BLOCK; t += slices) {
-                unsigned words[(8 * BITS + 31) / 32];
-                Codes<BITS>::template read<8>(base + (BLOCK + t) * rowBytes + c8 * BITS / 8, words);
-                float scale = __half2float(valueScales[t * groups + c8 / GROUP]);
-                float zero = __half2float(valueScales[(BLOCK + t) * groups + c8 / GROUP]);
-                float4 w = *reinterpret_cast<const float4 *>(weights + t * HEADS);
-#pragma unroll
-                for (int j = 0; j < 8; j++) {
-                    float x = zero + scale * Codes<BITS>::at(words, j);
-                    output[0][j] += w.x * x;
-                    output[1][j] += w.y * x;
-                    output[2][j] += w.z * x;
-                    output[3][j] += w.w * x;
-                }
-            }
-        }
-        __syncthreads();
     }
-    if (slice < slices) {
-        for (int h = 0; h < HEADS; h++) {
-            for (int j = 0; j < 8; j++) {
-                work[(slice * HEADS + h) * headSize + c8 + j] = output[h][j];
-            }
+    if (threadIdx.x < HEADS) {
+        float all = -INFINITY;
+        float total = 0;
+        for (int w = 0; w < WARPS; w++) {
+            all = fmaxf(all, state.warps[w][threadIdx.x].x);
         }
+        for (int w = 0; w < WARPS; w++) {
+            float2 theirs = state.warps[w][threadIdx.x];
+            total += theirs.y * expDifference(theirs.x, all);
+        }
+        state.maximum[threadIdx.x] = all;
+        state.sum[threadIdx.x] = total;
     }
     __syncthreads();
 #pragma unroll
     for (int i = 0; i < OWNED; i++) {
         int e = threadIdx.x + i * THREADS;
         if (e < HEADS * headSize) {
-            float sum = 0;
-            for (int s = 0; s < slices; s++) {
-                sum += work[s * HEADS * headSize + e];
+            float total = 0;
+            for (int w = 0; w < WARPS; w++) {
+                total += work[w * HEADS * headSize + e];
             }
-            partial.output[i] += sum;
+            partial.output[i] = total;
         }
     }
     __syncthreads();
 }
 
-// Writes the thread block's part; the last of a chunk merges all parts.
+// Writes the thread block's part; the last of a chunk merges all parts, and the last chunk tells the host.
 __device__ __noinline__ void finish(
-        const Arguments *a, const Place &place, unsigned *arrivals, const Partial &partial, const Softmax &state,
-        int heads, float *weights, bool &last) {
+        const Arguments *a, const Place &place, const Partial &partial, const Softmax &state, int heads, float *weights,
+        bool &last) {
     int headSize = a->headSize;
     int stride = HEADS * (headSize + 2);
     float *parts = a->partials + size_t(place.kvHead * place.chunks + place.chunk) * place.parts * stride;
     float *mine = parts + size_t(place.part) * stride;
+    unsigned *arrivals = a->counters + ARRIVALS + place.kvHead * place.chunks + place.chunk;
 #pragma unroll
     for (int i = 0; i < OWNED; i++) {
         int e = threadIdx.x + i * THREADS;
@@ -834,26 +1261,60 @@ __device__ __noinline__ void finish(
         }
         a->out[size_t(firstHead) * headSize + e] = value;
     }
+    __threadfence_system();
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        *arrivals = 0;
+        unsigned chunks = place.chunks * a->kvHeads;
+        if (atomicAdd(a->counters + FINISHED, 1u) == chunks - 1) {
+            __threadfence_system();
+            *reinterpret_cast<volatile unsigned *>(a->flag) = a->ticket;
+            // All thread blocks are past their last barrier, and the next launch comes after this one.
+            a->counters[DONE] = a->ticket;
+            a->counters[FINISHED] = 0;
+            for (int head = 0; head < a->kvHeads; head++) {
+                a->counters[head] = 0;
+            }
+        }
+    }
 }
 
 template <int GROUP_ROWS>
-__device__ void decode(Arguments *a) {
+__device__ void decode(const Arguments &parameters) {
     extern __shared__ __align__(16) float decodeMemory[];
+    __shared__ Arguments arguments;
     __shared__ Choice choice;
     __shared__ Softmax state;
+    __shared__ Sources sources;
     __shared__ bool last;
+    if (threadIdx.x < sizeof(Arguments) / sizeof(unsigned)) {
+        reinterpret_cast<unsigned *>(&arguments)[threadIdx.x] = reinterpret_cast<const unsigned *>(&parameters)[threadIdx.x];
+    }
+    __syncthreads();
+    const Arguments *a = &arguments;
     int headSize = a->headSize;
     int group = groupSize(a);
     Place place;
     place.part = blockIdx.x;
-    place.parts = gridDim.x;
+    place.parts = a->nextBlocks == nullptr ? gridDim.x : gridDim.x - 1;
     place.chunk = blockIdx.y;
     place.chunks = gridDim.y;
     place.kvHead = blockIdx.z;
     place.member = place.chunk * place.parts + place.part;
     place.members = place.parts * place.chunks;
+    if (place.part == place.parts) {
+        touchPages(a, place);
+        return;
+    }
     int firstHead = place.chunk * HEADS;
     int heads = min(HEADS, group - firstHead);
+
+    unsigned *counter = a->counters + place.kvHead;
+    stage(a, place);
+    barrier(counter, place.members);
+    int sealedTokens = a->sealed * BLOCK;
+    int wanted = a->budget + min(a->sinks, sealedTokens);
+    bool selecting = a->kind == RETRIEVAL && sealedTokens > wanted;
 
     // The group's queries, with rows of zeros behind them so that every chunk has four.
     float *queries = decodeMemory;
@@ -881,19 +1342,15 @@ __device__ void decode(Arguments *a) {
     }
     __syncthreads();
 
-    int sealedTokens = a->sealed * BLOCK;
     const int *list = nullptr;
     int listed = a->kind == QUANTIZED ? 0 : sealedTokens;
-    if (a->kind == RETRIEVAL) {
-        int wanted = a->budget + min(a->sinks, sealedTokens);
-        if (sealedTokens > wanted) {
-            float *selected = work;
-            unsigned *bins = reinterpret_cast<unsigned *>(selected + MAX_HEAD_SIZE * (GROUP_ROWS + 1));
-            select<GROUP_ROWS>(
-                    a, place, wanted, queries, selected, bins, choice, a->counters + place.kvHead);
-            list = a->selected + size_t(place.kvHead) * wanted;
-            listed = wanted;
-        }
+    unsigned target = 0;
+    if (selecting) {
+        float *selected = work;
+        unsigned *bins = reinterpret_cast<unsigned *>(selected + MAX_HEAD_SIZE * (GROUP_ROWS + 1));
+        target = select<GROUP_ROWS>(a, place, wanted, queries, selected, bins, choice, counter);
+        list = a->selected + size_t(place.kvHead) * wanted;
+        listed = wanted;
     }
 
     Partial partial;
@@ -914,19 +1371,26 @@ __device__ void decode(Arguments *a) {
             }
         }
     }
-    int entries = listed + a->length + 1 - sealedTokens;
-    int from = static_cast<int>(static_cast<long long>(entries) * place.part / place.parts);
-    int to = static_cast<int>(static_cast<long long>(entries) * (place.part + 1) / place.parts);
-    attendTokens(a, place, list, listed, from, to, q, work, partial, state);
-    finish(
-            a, place, a->counters + 64 + place.kvHead * place.chunks + place.chunk, partial, state, heads, work, last);
+    auto share = [&](int tokens, int part) { return static_cast<int>(static_cast<long long>(tokens) * part / place.parts); };
+    Batch batch(a, work);
+    int window = a->length + 1 - sealedTokens;
+    attendWindow(
+            a, place, sealedTokens + share(window, place.part), sealedTokens + share(window, place.part + 1), q, batch,
+            partial, state);
+    if (selecting) {
+        await(counter, target);
+    }
+    attendRows(
+            a, place, list, share(listed, place.part), share(listed, place.part + 1), q, batch, partial, state, sources);
+    finish(a, place, partial, state, heads, work, last);
 }
 
 // Dynamic shared memory: (rows + 4) * headSize floats for the queries, and the largest of what the phases need:
-// 256 * (rows + 1) + BINS, 16 * (2 * headSize + 20), 8192 floats.
+// 256 * (rows + 1) + BINS, 20 * (2 * headSize + 12) and 20 rows as they are stored with 3 * headSize bytes each, 8192 floats.
 #define DECODE(ROWS)                                                                                                   \
-    extern "C" __global__ void __launch_bounds__(THREADS) decode##ROWS(Arguments *a) {                                 \
-        decode<ROWS>(a);                                                                                               \
+    extern "C" __global__ void __launch_bounds__(THREADS, 2) decode##ROWS(                                             \
+            const __grid_constant__ Arguments arguments) {                                                             \
+        decode<ROWS>(arguments);                                                                                       \
     }
 
 DECODE(1)

@@ -41,8 +41,8 @@ struct Homes {
     uint64_t hostRows;  // second home of the rows while a layer is open
 };
 
-// Written by the host in front of the staged q, k and v, so that one copy brings everything and the kernels' only
-// parameter never changes. The offsets are those of GpuArguments.java.
+// Written by the host: in front of the staged q, k and v for most kernels, so that one copy brings everything and their
+// parameter never changes; by value for a decode step. The offsets are those of GpuArguments.java.
 struct Arguments {
     const Homes *blocks;        //   0
     unsigned *ranges;           //   8  [kvHead][2][headSize], floats in an order that atomicMin and atomicMax keep
@@ -78,8 +78,16 @@ struct Arguments {
     int ring;                   // 180  capacity of the ring
     float scale;                // 184
     float softCap;              // 188
-    unsigned counters[128];     // 192  arrivals: [kvHead] for barriers, [64 + unit] for the last one out; zero
+    unsigned *counters;         // 192  arrivals: [kvHead] for barriers, [64 + unit] and [128] for the last one out;
+                                //      zero, and a launch leaves them so; [129] the ticket of the last launch
+    const float *staged;        // 200  q, k and v of a decode step in mapped host memory; they go where q points
+    unsigned *flag;             // 208  mapped host memory that a decode step writes its ticket to when out is there
+    unsigned ticket;            // 216
+    int touching;               // 220  pages that may be asked for at a time
+    const Homes *nextBlocks;    // 224  of the retrieval layer whose turn is next, 0 for none
+    int nextSealed;             // 232
 };
+static_assert(sizeof(Arguments) == 240);
 
 __device__ __forceinline__ int groupSize(const Arguments *a) { return a->heads / a->kvHeads; }
 

@@ -19,8 +19,9 @@ public final class GpuBench {
 
     private static final int LAYERS = 32;
     private static final int CHUNK = 256;
-    private static final int STEPS = 40;
-    private static final int WARM_UP = 10;
+    private static final int STEPS = 100;
+    /** Until the JVM has compiled the way to the kernels: before that a launch costs 10 to 20 us instead of 5. */
+    private static final int WARM_UP = 150;
     private static final AttentionShape SHAPE = new AttentionShape(32, 8, 128, (float) (1 / Math.sqrt(128)), 0);
 
     private GpuBench() {}

@@ -58,7 +58,7 @@ interface Gpu extends AutoCloseable {
      * Launches a kernel.
      *
      * @param cooperative whether all thread blocks must be resident at once
-     * @param parameters each a {@link Long}, an address, or an {@link Integer}
+     * @param parameters each a {@link Long}, an address, an {@link Integer}, or a {@link MemorySegment}, a struct by value
      */
     void launch(Kernel kernel, int x, int y, int z, boolean cooperative, Object... parameters);
 
@@ -74,6 +74,12 @@ interface Gpu extends AutoCloseable {
 
     /** Waits until everything that was asked for before a mark is done. */
     void await(int mark);
+
+    /**
+     * Waits until a kernel has written a number to pinned memory, which it does when all else that it writes is there; what
+     * was asked for before that kernel is then done, too.
+     */
+    void await(Pinned memory, long offset, int number);
 
     /** Frees what the device holds for this object. */
     @Override

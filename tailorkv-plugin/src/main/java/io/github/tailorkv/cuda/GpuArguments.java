@@ -7,8 +7,9 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 
 /**
- * The argument block of the kernels, {@code struct Arguments} of {@code layout.cuh}: written into pinned memory in front
- * of the staged q, k and v, so that one copy brings everything and the kernels' own parameter never changes.
+ * The arguments of the kernels, {@code struct Arguments} of {@code layout.cuh}. Most find them on the device: they are written
+ * into pinned memory in front of the staged q, k and v, so that one copy brings everything and the kernels' own parameter
+ * never changes. A decode step has them by value.
  */
 final class GpuArguments {
 
@@ -22,8 +23,16 @@ final class GpuArguments {
 
     static final int HISTOGRAM_BINS = 4096;
     static final int MAX_GROUP = 16;
-    /** Barriers and arrivals that the block has counters for. */
+    /** Barriers and arrivals that there are counters for. */
     static final int COUNTERS = 64;
+
+    static final int COUNTER_BYTES = 768;
+
+    /** Pages that one thread block asks for at a time. */
+    private static final int PAGES_AT_A_TIME = 16;
+
+    /** Bytes of the struct. */
+    static final int STRUCT_BYTES = 240;
 
     private static final int BLOCKS = 0;
     private static final int RANGES = 8;
@@ -59,6 +68,13 @@ final class GpuArguments {
     private static final int RING = 180;
     private static final int SCALE = 184;
     private static final int SOFT_CAP = 188;
+    private static final int COUNTERS_AT = 192;
+    private static final int STAGED = 200;
+    private static final int FLAG = 208;
+    private static final int TICKET = 216;
+    private static final int TOUCHING = 220;
+    private static final int NEXT_BLOCKS = 224;
+    private static final int NEXT_SEALED = 232;
 
     private final MemorySegment block;
 
@@ -132,6 +148,21 @@ final class GpuArguments {
         address(K, k);
         address(V, v);
         address(OUT, out);
+    }
+
+    /** Where a decode step finds q, k and v, one after the other, and where it writes {@code ticket} in the end. */
+    void step(long staged, long flag, int ticket, long counters) {
+        address(STAGED, staged);
+        address(FLAG, flag);
+        number(TICKET, ticket);
+        address(COUNTERS_AT, counters);
+    }
+
+    /** The retrieval layer whose turn is next; none where {@code blocks} is 0. */
+    void next(long blocks, int sealed) {
+        number(TOUCHING, PAGES_AT_A_TIME);
+        address(NEXT_BLOCKS, blocks);
+        number(NEXT_SEALED, sealed);
     }
 
     void scratch(long partials, long histogram, long bins, long selected, long shares, long counts,

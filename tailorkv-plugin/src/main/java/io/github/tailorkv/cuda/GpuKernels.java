@@ -14,6 +14,7 @@ final class GpuKernels {
     /** Query heads of one KV head that share a thread block in decode steps. */
     static final int CHUNK_HEADS = 4;
 
+    private static final int BATCH = 20;
     private static final int THREADS = 256;
     private static final int PREFILL_THREADS = 128;
 
@@ -62,7 +63,9 @@ final class GpuKernels {
         int group = shape.groupSize();
         int rows = group == 1 ? 1 : group <= 4 ? 4 : group <= 8 ? 8 : 16;
         int selection = 256 * (rows + 1) + GpuArguments.HISTOGRAM_BINS;
-        int tokens = 16 * (2 * headSize + 16) + 16 * CHUNK_HEADS;
+        int rowAsStored = GpuArguments.recordBytes(shape, settings)
+                + (settings.rows() == Settings.Rows.BF16 ? 0 : 3 * headSize);
+        int tokens = BATCH * (2 * headSize + 8 + CHUNK_HEADS + rowAsStored / Float.BYTES);
         int floats = (rows + CHUNK_HEADS) * headSize + Math.max(8192, Math.max(selection, tokens));
         decode = gpu.kernel("decode" + rows, THREADS, floats * Float.BYTES);
     }

@@ -96,6 +96,13 @@ final class GpuLayer implements AutoCloseable {
         arguments.layer(table.upload(), code(), sealed, length, ranges, kind == null ? queries : 0);
     }
 
+    /** Tells a decode step of the layer before this one where this one's rows are; false if they do not matter. */
+    boolean describeAsNext(GpuArguments arguments) {
+        boolean matters = selects() && sealed * BlockLayout.BLOCK > settings.budget() + settings.sinks();
+        arguments.next(matters ? table.upload() : 0, sealed);
+        return matters;
+    }
+
     // ---- growing ---------------------------------------------------------------------------------------------------
 
     /** Makes tiles for {@code n} more tokens. */

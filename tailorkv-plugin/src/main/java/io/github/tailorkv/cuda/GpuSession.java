@@ -54,7 +54,7 @@ final class GpuSession implements SessionCache {
             if (n == 1) {
                 cache.settle(work);
                 cache.reserve(1);
-                work.decode(cache, q, k, v, out);
+                work.decode(cache, layer + 1 < layers.length ? layers[layer + 1] : null, q, k, v, out);
                 cache.advance(1);
                 cache.sealOld(work);
                 return 1;

@@ -5,6 +5,8 @@ import io.github.tailorkv.kernels.AttentionShape;
 import io.github.tailorkv.kernels.BlockLayout;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -15,8 +17,8 @@ import org.jspecify.annotations.Nullable;
  * Staging and scratch memory of one model, and the calls that use it. The device does one thing after another on one
  * stream, so a model has one workspace, and its sessions take turns.
  *
- * <p>A decode step is one copy to the device (arguments, q, k, v), one launch, and an output that the kernel writes
- * straight into mapped memory. A chunk of a prompt goes segment by segment: sealed blocks and tiles are brought to BF16,
+ * <p>A decode step is one call of the driver: a launch that carries the arguments; the kernel reads q, k and v from mapped
+ * memory and writes the output there, then a number that the host waits for. A chunk of a prompt goes segment by segment: sealed blocks and tiles are brought to BF16,
  * then the tensor cores attend to them; every token before the chunk is attended in the precision it is stored in (8 bits
  * while the layer is open) rounded to BF16, as are the chunk's own.
  */
@@ -55,6 +57,10 @@ final class GpuWorkspace implements AutoCloseable {
     private Gpu.@Nullable Pinned staging;
     private Gpu.@Nullable Pinned output;
     private @Nullable GpuArguments block;
+    private final MemorySegment stepArguments = MemorySegment.ofBuffer(
+            ByteBuffer.allocateDirect(GpuArguments.STRUCT_BYTES).order(ByteOrder.nativeOrder()));
+    private final GpuArguments step;
+    private int ticket;
     private long deviceStaging;
     private int stagedTokens;
     /** Whether a copy from the staging memory may be under way. */
@@ -72,6 +78,7 @@ final class GpuWorkspace implements AutoCloseable {
     private final long histogramBytes;
     private final long selectedBytes;
     private final long sharesBytes;
+    private final long countsBytes;
 
     GpuWorkspace(Gpu gpu, GpuBudget budget, GpuKernels kernels, AttentionShape shape, Settings settings) {
         this.gpu = gpu;
@@ -82,6 +89,11 @@ final class GpuWorkspace implements AutoCloseable {
         queryFloats = shape.heads() * shape.headSize();
         keyFloats = shape.kvHeads() * shape.headSize();
         chunks = (shape.groupSize() + GpuKernels.CHUNK_HEADS - 1) / GpuKernels.CHUNK_HEADS;
+        if (kernels.decode.residentBlocks() < chunks * shape.kvHeads()) {
+            throw new GpuException(
+                    GpuException.Kind.UNUSABLE, gpu.name() + " is too small for " + shape.kvHeads() + " KV heads of "
+                            + shape.groupSize() + " query heads each");
+        }
         mostParts = Math.clamp(kernels.decode.residentBlocks() / (chunks * shape.kvHeads()), 1, MOST_PARTS);
         long tokenBytes = 2L * shape.kvHeads() * kernels.paddedHeadSize * Short.BYTES;
         segmentTokens = Math.clamp(SEGMENT_BYTES / tokenBytes, 1024, 65536) & -BlockLayout.BLOCK;
@@ -96,9 +108,12 @@ final class GpuWorkspace implements AutoCloseable {
         selectedBytes = aligned((long) shape.kvHeads() * (settings.budget() + settings.sinks()) * Integer.BYTES);
         long members = (long) shape.kvHeads() * mostParts * chunks;
         sharesBytes = members * GpuArguments.MAX_GROUP * 2 * Float.BYTES;
-        selectionBytes = histogramBytes + selectedBytes + sharesBytes + members * 2 * Integer.BYTES;
+        countsBytes = aligned(members * 2 * Integer.BYTES);
+        selectionBytes = histogramBytes + selectedBytes + sharesBytes + countsBytes + GpuArguments.COUNTER_BYTES;
         selection = budget.allocate(selectionBytes);
+        step = new GpuArguments(stepArguments, shape, settings);
         try {
+            gpu.clear(selection + selectionBytes - GpuArguments.COUNTER_BYTES, GpuArguments.COUNTER_BYTES);
             partials.atLeast(members * GpuKernels.CHUNK_HEADS * (shape.headSize() + 2) * Float.BYTES);
             stage(FIRST_TOKENS);
         } catch (RuntimeException e) {
@@ -138,7 +153,7 @@ final class GpuWorkspace implements AutoCloseable {
         Gpu.Pinned results;
         try {
             memory = gpu.allocatePinned(bytes);
-            results = gpu.allocatePinned((long) n * queryFloats * Float.BYTES);
+            results = gpu.allocatePinned(flagAt(n) + Integer.BYTES);
         } catch (GpuException e) {
             budget.free(device);
             throw e;
@@ -147,6 +162,7 @@ final class GpuWorkspace implements AutoCloseable {
         deviceStaging = device;
         staging = memory;
         output = results;
+        results.segment().set(ValueLayout.JAVA_INT, flagAt(n), ticket);
         stagedTokens = n;
         uploading = false;
         block = new GpuArguments(memory.segment().asSlice(0, GpuArguments.BYTES), shape, settings);
@@ -168,6 +184,11 @@ final class GpuWorkspace implements AutoCloseable {
 
     private long stagingBytes(int n) {
         return valuesAt(n) + (long) n * keyFloats * Float.BYTES;
+    }
+
+    /** Behind the output of {@code n} tokens: the ticket of the decode step that was done last. */
+    private long flagAt(int n) {
+        return (long) n * queryFloats * Float.BYTES;
     }
 
     private void freeStaging() {
@@ -256,26 +277,43 @@ final class GpuWorkspace implements AutoCloseable {
 
     // ---- decode ----------------------------------------------------------------------------------------------------
 
-    /** Appends one token, for which there is a tile, and attends from it. */
-    void decode(GpuLayer layer, MemorySegment q, MemorySegment k, MemorySegment v, MemorySegment out) {
+    /**
+     * Appends one token, for which there is a tile, and attends from it.
+     *
+     * @param next the layer whose turn is next
+     */
+    void decode(
+            GpuLayer layer, @Nullable GpuLayer next, MemorySegment q, MemorySegment k, MemorySegment v,
+            MemorySegment out) {
         int sealed = layer.sealed();
         int rest = layer.length() + 1 - sealed * BlockLayout.BLOCK;
         long binBytes = (long) shape.kvHeads() * sealed * BlockLayout.BLOCK * Short.BYTES;
         long histogram = selection;
         long selected = histogram + histogramBytes;
         long shares = selected + selectedBytes;
-        there(block).scratch(
-                partials.address(), histogram, bins.atLeast(layer.selects() ? binBytes : 0), selected, shares,
-                shares + sharesBytes,
+        long counts = shares + sharesBytes;
+        step.scratch(
+                partials.address(), histogram, bins.atLeast(layer.selects() ? binBytes : 0), selected, shares, counts,
                 scores.atLeast(layer.selects() ? (long) shape.heads() * sealed * BlockLayout.BLOCK * Float.BYTES : 0));
-        prepare(layer, 1);
-        for (Piece piece : pieces(1, q, k, v, 0)) {
-            piece.copyTo(there(staging).segment());
-        }
-        gpu.upload(there(staging), 0, deviceStaging, stagingBytes(1));
+        layer.describe(step);
+        Gpu.Pinned rows = there(staging);
+        Gpu.Pinned result = there(output);
+        long flag = flagAt(stagedTokens);
+        ticket++;
+        step.staged(
+                1, deviceStaging + queriesAt(), deviceStaging + keysAt(1), deviceStaging + valuesAt(1),
+                result.address());
+        step.step(rows.address() + queriesAt(), result.address() + flag, ticket, counts + countsBytes);
+        MemorySegment.copy(q, 0, rows.segment(), queriesAt(), (long) queryFloats * Float.BYTES);
+        MemorySegment.copy(k, 0, rows.segment(), keysAt(1), (long) keyFloats * Float.BYTES);
+        MemorySegment.copy(v, 0, rows.segment(), valuesAt(1), (long) keyFloats * Float.BYTES);
         int parts = Math.clamp(Math.max(sealed / 4, rest / 8), 1, mostParts);
-        gpu.launch(kernels.decode, parts, chunks, shape.kvHeads(), layer.selects(), arguments());
-        gpu.synchronize();
+        step.next(0, 0);
+        if (next != null && mostParts > 1 && next.describeAsNext(step)) {
+            parts = Math.min(parts + 1, mostParts);
+        }
+        gpu.launch(kernels.decode, parts, chunks, shape.kvHeads(), true, stepArguments);
+        gpu.await(result, flag, ticket);
         uploading = false;
         takeOutput(0, 1, out, 0);
     }

@@ -1,12 +1,18 @@
 package io.github.tailorkv.cuda;
 
 import io.github.tailorkv.cuda.GpuException.Kind;
+import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SymbolLookup;
+import java.lang.foreign.ValueLayout;
+import java.lang.invoke.VarHandle;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.Locale;
@@ -41,6 +47,10 @@ final class JCudaGpu implements Gpu {
             CUresult.CUDA_ERROR_INVALID_PTX,
             CUresult.CUDA_ERROR_NOT_SUPPORTED);
 
+    private static final VarHandle NUMBER = ValueLayout.JAVA_INT.varHandle();
+    private static final int LOOKS = 64;
+    private static final long PATIENCE_NANOS = 1_000_000;
+
     private final CUdevice device = new CUdevice();
     private final CUcontext context = new CUcontext();
     private final CUmodule module = new CUmodule();
@@ -71,9 +81,26 @@ final class JCudaGpu implements Gpu {
             throw new GpuException(Kind.UNUSABLE, "no NVIDIA driver is installed (libcuda.so.1 is not there)");
         }
         try {
+            loadNatives();
             return new JCudaGpu(ordinal, image);
         } catch (LinkageError e) {
             throw new GpuException(Kind.UNUSABLE, "JCuda's native library does not load: " + e.getMessage());
+        }
+    }
+
+    /**
+     * JCuda unpacks its native library into the temporary directory unless there is one, and loads what is there: half a
+     * library, and the end of the JVM (SIGBUS), where another process is just unpacking it. So processes take turns.
+     */
+    private static synchronized void loadNatives() {
+        Path file = Path.of(System.getProperty("java.io.tmpdir"), "tailorkv-jcuda.lock");
+        try (FileChannel channel = FileChannel.open(file, StandardOpenOption.CREATE, StandardOpenOption.WRITE)) {
+            // Until the channel is closed.
+            channel.lock();
+            JCudaDriver.setExceptionsEnabled(false);
+        } catch (IOException e) {
+            // Another user's file, or nowhere to write: as JCuda does it.
+            JCudaDriver.setExceptionsEnabled(false);
         }
     }
 
@@ -263,15 +290,15 @@ final class JCudaGpu implements Gpu {
     /** A kernel and the memory that its parameters are written to; the driver copies them when it launches. */
     private static final class Function implements Kernel {
 
-        private static final int MOST_PARAMETERS = 16;
+        private static final int MOST_BYTES = 512;
 
         final String name;
         final CUfunction function;
         final int threads;
         final int sharedBytes;
         final int residentBlocks;
-        final ByteBuffer values = ByteBuffer.allocateDirect(Long.BYTES * MOST_PARAMETERS)
-                .order(ByteOrder.nativeOrder());
+        final MemorySegment values = MemorySegment.ofBuffer(
+                ByteBuffer.allocateDirect(MOST_BYTES).order(ByteOrder.nativeOrder()));
         Pointer pointers = new Pointer();
         int count = -1;
 
@@ -288,13 +315,26 @@ final class JCudaGpu implements Gpu {
             return residentBlocks;
         }
 
-        Pointer pointers(int wanted) {
-            if (wanted != count) {
-                Pointer base = Pointer.toBuffer(values);
-                Pointer[] all = new Pointer[wanted];
-                Arrays.setAll(all, i -> base.withByteOffset((long) Long.BYTES * i));
-                pointers = Pointer.to(all);
-                count = wanted;
+        /** Writes the parameters, always the same kinds of them for a kernel, and says where each lies. */
+        Pointer parameters(Object... all) {
+            long[] offsets = new long[all.length];
+            long at = 0;
+            for (int i = 0; i < all.length; i++) {
+                offsets[i] = at;
+                switch (all[i]) {
+                    case Long address -> values.set(ValueLayout.JAVA_LONG, at, address);
+                    case Integer number -> values.set(ValueLayout.JAVA_INT, at, number);
+                    case MemorySegment struct -> MemorySegment.copy(struct, 0, values, at, struct.byteSize());
+                    default -> throw new IllegalArgumentException("no parameter of a kernel: " + all[i]);
+                }
+                at += all[i] instanceof MemorySegment struct ? (struct.byteSize() + 7) & -8 : Long.BYTES;
+            }
+            if (count != all.length) {
+                Pointer base = Pointer.toBuffer(values.asByteBuffer());
+                Pointer[] each = new Pointer[all.length];
+                Arrays.setAll(each, i -> base.withByteOffset(offsets[i]));
+                pointers = Pointer.to(each);
+                count = all.length;
             }
             return pointers;
         }
@@ -318,14 +358,7 @@ final class JCudaGpu implements Gpu {
     @Override
     public void launch(Kernel kernel, int x, int y, int z, boolean cooperative, Object... parameters) {
         Function function = (Function) kernel;
-        for (int i = 0; i < parameters.length; i++) {
-            switch (parameters[i]) {
-                case Long address -> function.values.putLong(Long.BYTES * i, address);
-                case Integer number -> function.values.putInt(Long.BYTES * i, number);
-                default -> throw new IllegalArgumentException("no parameter of a kernel: " + parameters[i]);
-            }
-        }
-        Pointer all = function.pointers(parameters.length);
+        Pointer all = function.parameters(parameters);
         CUfunction code = function.function;
         int threads = function.threads;
         int shared = function.sharedBytes;
@@ -348,6 +381,25 @@ final class JCudaGpu implements Gpu {
     @Override
     public void await(int mark) {
         check(JCudaDriver.cuEventSynchronize(marks[mark]), "waiting for the GPU");
+    }
+
+    /**
+     * Looks at the memory itself: the driver learns of a kernel's end some microseconds later. If it takes long, the driver is
+     * asked after all, who alone knows of a kernel that failed.
+     */
+    @Override
+    public void await(Pinned memory, long offset, int number) {
+        long begin = System.nanoTime();
+        for (int looks = 1; (int) NUMBER.getAcquire(memory.segment(), offset) != number; looks++) {
+            Thread.onSpinWait();
+            if (looks % LOOKS == 0 && System.nanoTime() - begin > PATIENCE_NANOS) {
+                synchronize();
+                if ((int) NUMBER.getAcquire(memory.segment(), offset) != number) {
+                    throw new GpuException(Kind.LOST, "a kernel came to its end and left no result");
+                }
+                return;
+            }
+        }
     }
 
     @Override

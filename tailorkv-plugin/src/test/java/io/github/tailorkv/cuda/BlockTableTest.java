@@ -89,7 +89,7 @@ final class BlockTableTest {
         gpu.uploads.clear();
         long start = table.upload();
         assertTrue(gpu.uploads.isEmpty());
-        assertTrue(gpu.host.contains(start));
+        assertTrue(gpu.host.containsKey(start));
         assertEquals(0, table.bytesOnDevice());
     }
 }

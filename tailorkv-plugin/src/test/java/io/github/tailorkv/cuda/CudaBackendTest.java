@@ -146,6 +146,23 @@ final class CudaBackendTest {
     }
 
     @Test
+    void aStepIsToldWhereTheNextLayersRowsAre() {
+        int nextBlocks = 224;
+        int nextSealed = 232;
+        try (ModelCache model = open(settings("backend=cuda", "budget=16")).orElseThrow();
+                Arena arena = Arena.ofShared()) {
+            SessionCache session = model.newSession();
+            append(session, 2000);
+            append(session, 1);
+            assertEquals(0, gpu.struct.getLong(nextBlocks), "no layer comes after the last");
+            MemorySegment q = arena.allocate(4L * SHAPE.heads() * SHAPE.headSize(), 64);
+            session.attend(0, 2001, 1, q, q, q, q);
+            assertTrue(gpu.device.containsKey(gpu.struct.getLong(nextBlocks)));
+            assertEquals((2001 - settings().recent()) / 64, gpu.struct.getInt(nextSealed));
+        }
+    }
+
+    @Test
     void aFullDeviceSendsBlocksToHostMemory() {
         try (ModelCache model = open(settings("backend=cuda", "budget=16", "gpu.memory=300m")).orElseThrow()) {
             SessionCache session = model.newSession();

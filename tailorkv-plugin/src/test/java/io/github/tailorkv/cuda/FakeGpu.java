@@ -2,24 +2,25 @@ package io.github.tailorkv.cuda;
 
 import io.github.tailorkv.cuda.GpuException.Kind;
 import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.HashMap;
-import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
-import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /** A device that computes nothing, keeps account of its memory, and fails when it is told to. */
 final class FakeGpu implements Gpu {
 
     final Map<Long, Long> device = new HashMap<>();
-    final Set<Long> host = new HashSet<>();
+    final Map<Long, Pinned> host = new HashMap<>();
     final List<String> launched = new ArrayList<>();
+    /** The struct that the last kernel with one was launched with. */
+    ByteBuffer struct = ByteBuffer.allocate(0);
     /** What was copied to the device, by several threads. */
     final List<Upload> uploads = Collections.synchronizedList(new ArrayList<>());
     long deviceBytes = 1L << 40;
@@ -98,14 +99,14 @@ final class FakeGpu implements Gpu {
         check();
         Pinned memory = new Pinned(next, arena.allocate(bytes, 64));
         next += (bytes + 511) & -256;
-        host.add(memory.address());
+        host.put(memory.address(), memory);
         return memory;
     }
 
     @Override
     public void freePinned(Pinned memory) {
         check();
-        if (!host.remove(memory.address())) {
+        if (host.remove(memory.address()) == null) {
             throw new IllegalStateException("freed twice");
         }
     }
@@ -138,6 +139,9 @@ final class FakeGpu implements Gpu {
     public void launch(Kernel kernel, int x, int y, int z, boolean cooperative, Object... parameters) {
         check();
         launched.add(((Named) kernel).name());
+        if (parameters[0] instanceof MemorySegment values) {
+            struct = ByteBuffer.wrap(values.toArray(ValueLayout.JAVA_BYTE)).order(ByteOrder.nativeOrder());
+        }
     }
 
     @Override
@@ -147,6 +151,11 @@ final class FakeGpu implements Gpu {
 
     @Override
     public void await(int mark) {
+        check();
+    }
+
+    @Override
+    public void await(Pinned memory, long offset, int number) {
         check();
     }
 

@@ -15,10 +15,14 @@ import java.lang.foreign.ValueLayout;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Properties;
+import java.util.function.LongFunction;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** Rows of q, k and v lie on the device where the argument block says, of few tokens and of so many that they are cut. */
+/**
+ * Rows of q, k and v lie on the device where the arguments say, of few tokens and of so many that they are cut; those of one
+ * token lie in host memory, in the order in which the kernel is to lay them down on the device.
+ */
 final class StagingTest {
 
     private static final AttentionShape SHAPE = new AttentionShape(32, 8, 128, 0.1f, 0);
@@ -28,6 +32,7 @@ final class StagingTest {
     private static final int K = 32;
     private static final int V = 40;
     private static final int N = 160;
+    private static final int STAGED = 200;
 
     private final FakeGpu gpu = new FakeGpu();
 
@@ -37,6 +42,16 @@ final class StagingTest {
             rows.setAtIndex(ValueLayout.JAVA_FLOAT, i, first + i);
         }
         return rows;
+    }
+
+    private float inHostMemory(long address) {
+        for (Gpu.Pinned memory : gpu.host.values()) {
+            long at = address - memory.address();
+            if (at >= 0 && at < memory.segment().byteSize()) {
+                return memory.segment().get(ValueLayout.JAVA_FLOAT, at);
+            }
+        }
+        throw new AssertionError("there is no host memory at " + address);
     }
 
     private float onDevice(long address) {
@@ -70,24 +85,32 @@ final class StagingTest {
             session.attend(
                     0, 0, n, q, counting(arena, keys, queries), counting(arena, keys, queries + keys),
                     arena.allocate(q.byteSize(), 64));
+            if (n == 1) {
+                assertTrue(gpu.launched.contains("decode4"), gpu.launched::toString);
+                long toHost = gpu.struct.getLong(STAGED) - gpu.struct.getLong(Q);
+                check(this::inHostMemory, toHost + gpu.struct.getLong(Q), queries, 0);
+                check(this::inHostMemory, toHost + gpu.struct.getLong(K), keys, queries);
+                check(this::inHostMemory, toHost + gpu.struct.getLong(V), keys, queries + keys);
+                return;
+            }
+            assertTrue(gpu.launched.contains("append"), gpu.launched::toString);
             FakeGpu.Upload arguments = gpu.uploads.stream()
                     .filter(upload -> upload.bytes().capacity() >= GpuArguments.BYTES && upload.bytes().getInt(N) == n)
                     .findFirst()
                     .orElseThrow();
-            check(arguments.bytes().getLong(Q), queries, 0);
-            check(arguments.bytes().getLong(K), keys, queries);
-            check(arguments.bytes().getLong(V), keys, queries + keys);
-            assertTrue(gpu.launched.contains(n == 1 ? "decode4" : "append"), gpu.launched::toString);
+            check(this::onDevice, arguments.bytes().getLong(Q), queries, 0);
+            check(this::onDevice, arguments.bytes().getLong(K), keys, queries);
+            check(this::onDevice, arguments.bytes().getLong(V), keys, queries + keys);
         }
     }
 
     /** The ends of the rows and of every piece of them. */
-    private void check(long address, int floats, int first) {
+    private void check(LongFunction<Float> memory, long address, int floats, int first) {
         int step = 64 << 10;
         for (int i = 0; i < floats; i += step) {
-            assertEquals(first + i, onDevice(address + 4L * i));
+            assertEquals(first + i, memory.apply(address + 4L * i));
             int last = Math.min(floats, i + step) - 1;
-            assertEquals(first + last, onDevice(address + 4L * last));
+            assertEquals(first + last, memory.apply(address + 4L * last));
         }
     }
 }
