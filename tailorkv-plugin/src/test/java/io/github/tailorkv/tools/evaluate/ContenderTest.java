@@ -22,7 +22,7 @@ class ContenderTest {
     void policiesThatPartWhenDecodingStartsShareAReading() {
         Optional<String> balanced = reading("balanced");
         assertTrue(balanced.isPresent());
-        assertEquals(balanced, reading("compact"));
+        assertNotEquals(balanced, reading("compact"), "fewer tokens stay exact");
         assertEquals(balanced, reading("quantize4"));
         assertEquals(balanced, reading("retrieve"));
         assertEquals(balanced, reading("narrow=balanced,budget=64,bits=8,rows=int4"));
