@@ -91,6 +91,8 @@ final class IndexProduct {
                     for (int column = 0; column < BLOCK; column += L) {
                         oneRow(scratch, block, taken, depth, codes, rowBytes * PANEL, bits, column, target);
                     }
+                } else if (bits == 4 && Lanes.WIDE) {
+                    wholeNibbles(scratch, block, taken, depth, codes, rowBytes * PANEL, count, target);
                 } else if (bits == 4) {
                     for (int stripe = 0; stripe < rowBytes; stripe += L) {
                         nibbles(scratch, block, taken, depth, codes + stripe, rowBytes * PANEL, count,
@@ -229,6 +231,86 @@ final class IndexProduct {
             FloatVector code1 = (FloatVector) bytes.lanewise(LSHR, 2).and(3).convert(I2F, 0);
             FloatVector code2 = (FloatVector) bytes.lanewise(LSHR, 4).and(3).convert(I2F, 0);
             FloatVector code3 = (FloatVector) bytes.lanewise(LSHR, 6).convert(I2F, 0);
+            int at = i * ROWS * PANEL + block;
+            FloatVector x = FloatVector.broadcast(F, a[at]);
+            sum00 = code0.fma(x, sum00);
+            sum01 = code1.fma(x, sum01);
+            sum02 = code2.fma(x, sum02);
+            sum03 = code3.fma(x, sum03);
+            x = FloatVector.broadcast(F, a[at + PANEL]);
+            sum10 = code0.fma(x, sum10);
+            sum11 = code1.fma(x, sum11);
+            sum12 = code2.fma(x, sum12);
+            sum13 = code3.fma(x, sum13);
+            x = FloatVector.broadcast(F, a[at + 2 * PANEL]);
+            sum20 = code0.fma(x, sum20);
+            sum21 = code1.fma(x, sum21);
+            sum22 = code2.fma(x, sum22);
+            sum23 = code3.fma(x, sum23);
+            x = FloatVector.broadcast(F, a[at + 3 * PANEL]);
+            sum30 = code0.fma(x, sum30);
+            sum31 = code1.fma(x, sum31);
+            sum32 = code2.fma(x, sum32);
+            sum33 = code3.fma(x, sum33);
+        }
+        long row = BLOCK * (long) Float.BYTES;
+        long next = UNIT * (long) Float.BYTES;
+        sum00.intoMemorySegment(ALL, s, ORDER);
+        sum01.intoMemorySegment(ALL, s + next, ORDER);
+        sum02.intoMemorySegment(ALL, s + 2 * next, ORDER);
+        sum03.intoMemorySegment(ALL, s + 3 * next, ORDER);
+        sum10.intoMemorySegment(ALL, s + row, ORDER);
+        sum11.intoMemorySegment(ALL, s + row + next, ORDER);
+        sum12.intoMemorySegment(ALL, s + row + 2 * next, ORDER);
+        sum13.intoMemorySegment(ALL, s + row + 3 * next, ORDER);
+        if (rows > 2) {
+            sum20.intoMemorySegment(ALL, s + 2 * row, ORDER);
+            sum21.intoMemorySegment(ALL, s + 2 * row + next, ORDER);
+            sum22.intoMemorySegment(ALL, s + 2 * row + 2 * next, ORDER);
+            sum23.intoMemorySegment(ALL, s + 2 * row + 3 * next, ORDER);
+        }
+        if (rows > 3) {
+            sum30.intoMemorySegment(ALL, s + 3 * row, ORDER);
+            sum31.intoMemorySegment(ALL, s + 3 * row + next, ORDER);
+            sum32.intoMemorySegment(ALL, s + 3 * row + 2 * next, ORDER);
+            sum33.intoMemorySegment(ALL, s + 3 * row + 3 * next, ORDER);
+        }
+    }
+
+    /**
+     * Four rows of scores of a whole block, for vectors of 512 bits, of which there are 32: twice the sums of {@link #nibbles}
+     * for the same broadcasts.
+     */
+    private static void wholeNibbles(
+            Scratch scratch, int block, int[] taken, int depth, long codes, int stride, int rows, long s) {
+        float[] a = scratch.a;
+        float[] bias = scratch.bias;
+        FloatVector sum00 = FloatVector.broadcast(F, bias[block]);
+        FloatVector sum01 = sum00;
+        FloatVector sum02 = sum00;
+        FloatVector sum03 = sum00;
+        FloatVector sum10 = FloatVector.broadcast(F, bias[PANEL + block]);
+        FloatVector sum11 = sum10;
+        FloatVector sum12 = sum10;
+        FloatVector sum13 = sum10;
+        FloatVector sum20 = FloatVector.broadcast(F, bias[2 * PANEL + block]);
+        FloatVector sum21 = sum20;
+        FloatVector sum22 = sum20;
+        FloatVector sum23 = sum20;
+        FloatVector sum30 = FloatVector.broadcast(F, bias[3 * PANEL + block]);
+        FloatVector sum31 = sum30;
+        FloatVector sum32 = sum30;
+        FloatVector sum33 = sum30;
+        for (int i = 0; i < depth; i++) {
+            long channel = codes + (long) taken[i] * stride;
+            IntVector bytes = (IntVector) ByteVector.fromMemorySegment(B, ALL, channel, ORDER)
+                    .convertShape(ZERO_EXTEND_B2I, I, 0);
+            FloatVector code0 = (FloatVector) bytes.and(15).convert(I2F, 0);
+            FloatVector code1 = (FloatVector) bytes.lanewise(LSHR, 4).convert(I2F, 0);
+            bytes = (IntVector) ByteVector.fromMemorySegment(B, ALL, channel + UNIT, ORDER)
+                    .convertShape(ZERO_EXTEND_B2I, I, 0);
+            FloatVector code2 = (FloatVector) bytes.and(15).convert(I2F, 0);
+            FloatVector code3 = (FloatVector) bytes.lanewise(LSHR, 4).convert(I2F, 0);
             int at = i * ROWS * PANEL + block;
             FloatVector x = FloatVector.broadcast(F, a[at]);
             sum00 = code0.fma(x, sum00);

@@ -8,6 +8,7 @@ import static io.github.tailorkv.kernels.Lanes.F;
 import static io.github.tailorkv.kernels.Lanes.I;
 import static io.github.tailorkv.kernels.Lanes.L;
 import static io.github.tailorkv.kernels.Lanes.ORDER;
+import static io.github.tailorkv.kernels.Lanes.V;
 import static io.github.tailorkv.kernels.NativeMemory.ALL;
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.lang.foreign.ValueLayout.JAVA_LONG_UNALIGNED;
@@ -204,7 +205,16 @@ final class PackedProduct {
     private static void nibbles(
             Scratch scratch, int r, int rows, int depth, int[] taken, long codes, int rowBytes, int columns,
             long c, long cStride) {
-        for (int unit = 0; 2 * UNIT * unit < columns; unit++) {
+        int unit = 0;
+        if (rows == 4 && Lanes.WIDE) {
+            for (; 2 * UNIT * (unit + 2) <= columns; unit += 2) {
+                fourRowsOfTwoUnits(
+                        scratch, r, depth, taken, codes + (long) unit * UNIT, rowBytes,
+                        c + 2L * UNIT * unit * Float.BYTES,
+                        cStride);
+            }
+        }
+        for (; 2 * UNIT * unit < columns; unit++) {
             boolean both = columns - 2 * UNIT * unit > UNIT;
             for (int part = 0; part < UNIT; part += L) {
                 long stripe = codes + (long) unit * UNIT + part;
@@ -300,6 +310,92 @@ final class PackedProduct {
             high3.add(fromMemorySegment(F, ALL, c + 3 * cStride + UNIT * 4L, ORDER)).intoMemorySegment(ALL,
                     c + 3 * cStride + UNIT * 4L, ORDER);
         }
+    }
+
+    /**
+     * Four rows by two units, for vectors of 512 bits, of which there are 32: twice the sums of {@link #fourRowsOfNibbles} for
+     * the same broadcasts.
+     */
+    private static void fourRowsOfTwoUnits(
+            Scratch scratch, int r, int depth, int[] taken, long units, int rowBytes, long c, long cStride) {
+        float[] a = scratch.a;
+        int a0 = r * depth;
+        int a1 = a0 + depth;
+        int a2 = a1 + depth;
+        int a3 = a2 + depth;
+        FloatVector sum00 = FloatVector.broadcast(F, scratch.bias[r]);
+        FloatVector sum01 = sum00;
+        FloatVector sum02 = sum00;
+        FloatVector sum03 = sum00;
+        FloatVector sum10 = FloatVector.broadcast(F, scratch.bias[r + 1]);
+        FloatVector sum11 = sum10;
+        FloatVector sum12 = sum10;
+        FloatVector sum13 = sum10;
+        FloatVector sum20 = FloatVector.broadcast(F, scratch.bias[r + 2]);
+        FloatVector sum21 = sum20;
+        FloatVector sum22 = sum20;
+        FloatVector sum23 = sum20;
+        FloatVector sum30 = FloatVector.broadcast(F, scratch.bias[r + 3]);
+        FloatVector sum31 = sum30;
+        FloatVector sum32 = sum30;
+        FloatVector sum33 = sum30;
+        long ahead = scratch.aheadAt;
+        long step = scratch.aheadStep;
+        int touched = 0;
+        for (int i = 0; i < depth; i++) {
+            touched += ALL.get(JAVA_BYTE, ahead + 2L * i * step) + ALL.get(JAVA_BYTE, ahead + (2L * i + 1) * step);
+            long row = units + (long) taken[i] * rowBytes;
+            IntVector bytes = (IntVector) ByteVector.fromMemorySegment(B, ALL, row, ORDER)
+                    .convertShape(ZERO_EXTEND_B2I, I, 0);
+            FloatVector code0 = (FloatVector) bytes.and(15).convert(I2F, 0);
+            FloatVector code1 = (FloatVector) bytes.lanewise(LSHR, 4).convert(I2F, 0);
+            bytes = (IntVector) ByteVector.fromMemorySegment(B, ALL, row + UNIT, ORDER)
+                    .convertShape(ZERO_EXTEND_B2I, I, 0);
+            FloatVector code2 = (FloatVector) bytes.and(15).convert(I2F, 0);
+            FloatVector code3 = (FloatVector) bytes.lanewise(LSHR, 4).convert(I2F, 0);
+            FloatVector x = FloatVector.broadcast(F, a[a0 + i]);
+            sum00 = code0.fma(x, sum00);
+            sum01 = code1.fma(x, sum01);
+            sum02 = code2.fma(x, sum02);
+            sum03 = code3.fma(x, sum03);
+            x = FloatVector.broadcast(F, a[a1 + i]);
+            sum10 = code0.fma(x, sum10);
+            sum11 = code1.fma(x, sum11);
+            sum12 = code2.fma(x, sum12);
+            sum13 = code3.fma(x, sum13);
+            x = FloatVector.broadcast(F, a[a2 + i]);
+            sum20 = code0.fma(x, sum20);
+            sum21 = code1.fma(x, sum21);
+            sum22 = code2.fma(x, sum22);
+            sum23 = code3.fma(x, sum23);
+            x = FloatVector.broadcast(F, a[a3 + i]);
+            sum30 = code0.fma(x, sum30);
+            sum31 = code1.fma(x, sum31);
+            sum32 = code2.fma(x, sum32);
+            sum33 = code3.fma(x, sum33);
+        }
+        scratch.ahead.touched(touched);
+        scratch.aheadAt = ahead + 2L * depth * step;
+        long row0 = c;
+        sum00.add(fromMemorySegment(F, ALL, row0, ORDER)).intoMemorySegment(ALL, row0, ORDER);
+        sum01.add(fromMemorySegment(F, ALL, row0 + V, ORDER)).intoMemorySegment(ALL, row0 + V, ORDER);
+        sum02.add(fromMemorySegment(F, ALL, row0 + 2 * V, ORDER)).intoMemorySegment(ALL, row0 + 2 * V, ORDER);
+        sum03.add(fromMemorySegment(F, ALL, row0 + 3 * V, ORDER)).intoMemorySegment(ALL, row0 + 3 * V, ORDER);
+        long row1 = c + cStride;
+        sum10.add(fromMemorySegment(F, ALL, row1, ORDER)).intoMemorySegment(ALL, row1, ORDER);
+        sum11.add(fromMemorySegment(F, ALL, row1 + V, ORDER)).intoMemorySegment(ALL, row1 + V, ORDER);
+        sum12.add(fromMemorySegment(F, ALL, row1 + 2 * V, ORDER)).intoMemorySegment(ALL, row1 + 2 * V, ORDER);
+        sum13.add(fromMemorySegment(F, ALL, row1 + 3 * V, ORDER)).intoMemorySegment(ALL, row1 + 3 * V, ORDER);
+        long row2 = c + 2 * cStride;
+        sum20.add(fromMemorySegment(F, ALL, row2, ORDER)).intoMemorySegment(ALL, row2, ORDER);
+        sum21.add(fromMemorySegment(F, ALL, row2 + V, ORDER)).intoMemorySegment(ALL, row2 + V, ORDER);
+        sum22.add(fromMemorySegment(F, ALL, row2 + 2 * V, ORDER)).intoMemorySegment(ALL, row2 + 2 * V, ORDER);
+        sum23.add(fromMemorySegment(F, ALL, row2 + 3 * V, ORDER)).intoMemorySegment(ALL, row2 + 3 * V, ORDER);
+        long row3 = c + 3 * cStride;
+        sum30.add(fromMemorySegment(F, ALL, row3, ORDER)).intoMemorySegment(ALL, row3, ORDER);
+        sum31.add(fromMemorySegment(F, ALL, row3 + V, ORDER)).intoMemorySegment(ALL, row3 + V, ORDER);
+        sum32.add(fromMemorySegment(F, ALL, row3 + 2 * V, ORDER)).intoMemorySegment(ALL, row3 + 2 * V, ORDER);
+        sum33.add(fromMemorySegment(F, ALL, row3 + 3 * V, ORDER)).intoMemorySegment(ALL, row3 + 3 * V, ORDER);
     }
 
     private static void twoRowsOfNibbles(
