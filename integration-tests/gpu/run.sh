@@ -17,14 +17,14 @@ has() { case " $parts " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
 date
 if has check; then
-    timeout 120 $gpu io.github.tailorkv.gpu.GpuCheck full >"$out/check.txt" 2>&1
+    timeout 180 $gpu io.github.tailorkv.gpu.GpuCheck full >"$out/check.txt" 2>&1
     echo "check: exit code $?, $(tail -1 "$out/check.txt")"
     grep '^FAILED' "$out/check.txt"
 fi
 if has bench; then
-    timeout 240 $gpu io.github.tailorkv.gpu.GpuBench 16,32,64,128,256 backend=cuda policy=0:quantize,1-31:retrieve index=2 \
+    timeout 240 $gpu io.github.tailorkv.gpu.GpuBench 16,32,64,128,256 backend=cuda policy=0:quantize,1-31:retrieve \
         2>&1 | tee "$out/bench.txt"
-    timeout 60 $gpu io.github.tailorkv.gpu.GpuBench 32 backend=cuda policy=0:quantize,1-31:retrieve 2>&1 |
+    timeout 80 $gpu io.github.tailorkv.gpu.GpuBench 16,128 backend=cuda policy=0:quantize,1-31:retrieve index=2 2>&1 |
         tee -a "$out/bench.txt"
 fi
 if has rivals && python3 -c 'import torch' 2>/dev/null; then
