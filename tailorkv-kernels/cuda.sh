@@ -7,7 +7,7 @@ cd "$(dirname "$0")"
 nvcc=${NVCC:-nvcc}
 sources=src/main/cuda
 target=src/main/resources/io/github/tailorkv/kernels
-hash=$(cd "$sources" && cat decode.cu layout.cuh preference.cu prefill.cu quantize.cu tailorkv.cu | sha256sum | cut -d' ' -f1)
+hash=$(cd "$sources" && printf '%s\n' *.cu *.cuh | LC_ALL=C sort | xargs cat | sha256sum | cut -d' ' -f1)
 if [ -f "$target/cuda.fatbin.gz" ] && [ "$(cat "$target/cuda.sha256" 2>/dev/null)" = "$hash" ]; then
     exit 0
 fi

@@ -18,9 +18,9 @@ import org.jspecify.annotations.Nullable;
  * stream, so a model has one workspace, and its sessions take turns.
  *
  * <p>A decode step is one call of the driver: a launch that carries the arguments; the kernel reads q, k and v from mapped
- * memory and writes the output there, then a number that the host waits for. A chunk of a prompt goes segment by segment: sealed blocks and tiles are brought to BF16,
- * then the tensor cores attend to them; every token before the chunk is attended in the precision it is stored in (8 bits
- * while the layer is open) rounded to BF16, as are the chunk's own.
+ * memory and writes the output there, then a number that the host waits for. A chunk of a prompt goes segment by segment:
+ * sealed blocks and tiles are brought to BF16, then the tensor cores attend to them; every token before the chunk is attended
+ * in the precision it is stored in (8 bits while the layer is open) rounded to BF16, as are the chunk's own.
  */
 final class GpuWorkspace implements AutoCloseable {
 

@@ -70,7 +70,7 @@ class MeasuredStepsTest {
 
     @Test
     void retrievalLayersReadAShareOfTheIndexAndTheDominantTokens() {
-        try (SessionDriver driver = driver("policy=retrieve", "budget=24", "sinks=8", "channels=16")) {
+        try (SessionDriver driver = driver("policy=retrieve", "budget=24", "sinks=8", "channels=16", "index=2")) {
             StepSample sample = step(driver, 300, false);
             long index = 3L * BlockLayout.packedKeyBytes(2, 64) * 16 / 64;
             // A byte a channel of key and value, a scale and a zero point of two bytes for each.
