@@ -27,7 +27,8 @@ final class Ahead {
 
     void expect(MemorySegment newMemory, long newOffset, long newBytes) {
         Objects.checkFromIndexSize(newOffset, newBytes, newMemory.byteSize());
-        memory = newMemory;
+        // Even the first byte is there to be read only if there is one.
+        memory = newBytes == 0 ? MemorySegment.NULL : newMemory;
         offset = newOffset;
         bytes = newBytes;
     }

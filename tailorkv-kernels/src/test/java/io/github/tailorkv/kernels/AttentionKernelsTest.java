@@ -187,7 +187,7 @@ class AttentionKernelsTest {
                 MemorySegment expected = gaussian(rows * headSize);
                 MemorySegment actual = memory.copy(expected);
                 scalar.packedAccumulate(block, 0, bits, refined, headSize, p, 0, rows, tokens, expected, 0);
-                MemorySegment next = memory.bytes(random.nextInt(5000));
+                MemorySegment next = memory.bytes(tokens % 4 == 0 ? 0 : random.nextInt(5000));
                 vector.expect(next, 0, next.byteSize());
                 vector.packedAccumulate(block, 0, bits, refined, headSize, p, 0, rows, tokens, actual, 0);
                 assertClose(expected, actual, tokens * 16, "bits " + bits + ", rows " + rows + ", tokens " + tokens);
