@@ -88,21 +88,23 @@ public record Contender(String name, String text, Settings settings) {
 
     /**
      * How this cache reads a prompt: those that say the same hold and attend the same until decoding starts, when their kinds
-     * of layers part them, so one may take over what another has read. Rows of 16 bits read as {@link #EXACT} does, but for
-     * the rounding to BF16, which is a thousandth of what any policy changes. Empty for a cache that shares with nobody.
+     * of layers part them, so one may take over what another has read. Empty for a cache that shares with nobody.
      */
     Optional<String> readsAs(String backend) {
-        if (!settings.provider().equals("hybrid") || settings.policy().toString().contains(LayerKind.EXACT.label())) {
+        if (!shares()) {
             return Optional.empty();
         }
         return Optional.of(
-                settings.rows() == Settings.Rows.BF16
-                        ? EXACT_READING
-                        : backend + " " + Math.max(settings.recent(), settings.residual()));
+                readsAsExact() ? EXACT_READING : backend + " " + Math.max(settings.recent(), settings.residual()));
     }
 
-    /** Whether this cache can take over what the exact one has read. */
-    boolean readsAsExact(String backend) {
-        return readsAs(backend).filter(EXACT_READING::equals).isPresent();
+    /** Whether this cache takes over what {@link #EXACT} has read: rows of 16 bits read alike but for the rounding to BF16. */
+    boolean readsAsExact() {
+        return shares() && settings.rows() == Settings.Rows.BF16;
+    }
+
+    private boolean shares() {
+        return settings.provider().equals("hybrid")
+                && !settings.policy().toString().contains(LayerKind.EXACT.label());
     }
 }

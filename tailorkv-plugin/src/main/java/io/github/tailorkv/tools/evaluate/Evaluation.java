@@ -10,7 +10,6 @@ import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.Objects;
 import java.util.function.ObjDoubleConsumer;
 
 /** All exercises under all contenders, on one model. What is in the file of results already is not done again. */
@@ -124,7 +123,7 @@ public final class Evaluation {
             }
             progress.accept(what + contender.name(), 0);
             Result result = exact
-                    ? trial.exact(entry.getValue(), isReadingShared(exercise, variants))
+                    ? trial.exact(entry.getValue(), isReadingShared(exercise))
                     : trial.contender(contender, entry.getValue());
             if (isMissing(exercise, contender)) {
                 results.add(result);
@@ -133,9 +132,8 @@ public final class Evaluation {
         }
     }
 
-    private boolean isReadingShared(Exercise exercise, Map<Contender, CacheVariant> variants) {
-        return contenders.stream().anyMatch(
-                contender -> isMissing(exercise, contender)
-                        && contender.readsAsExact(Objects.requireNonNull(variants.get(contender)).backend()));
+    private boolean isReadingShared(Exercise exercise) {
+        return contenders.stream()
+                .anyMatch(contender -> contender.readsAsExact() && isMissing(exercise, contender));
     }
 }
