@@ -46,7 +46,7 @@ final class ContenderJvm {
      */
     Outcome run(RunRequest request, Configuration configuration, Consumer<Measurement> measurements)
             throws IOException, InterruptedException {
-        Path temp = Files.createTempDirectory("tailorkv-bench");
+        Path temp = Files.createTempDirectory("tailorkv-bench").toAbsolutePath();
         try {
             Path report = temp.resolve("report.json");
             Process process = new ProcessBuilder(command(request, configuration, temp, report))
