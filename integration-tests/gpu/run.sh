@@ -41,7 +41,7 @@ if has model; then
     timeout 100 $java -Xmx12g -cp 'classes:jlama/*' io.github.tailorkv.gpu.WriteModel work/models 4 >"$out/model.txt" 2>&1
     python3 repeat_layers.py "$(ls -d work/models/*-q4 | head -1)" work/model 32
     mkdir -p work/tmp
-    timeout 280 $java -Xmx4g -Djava.io.tmpdir="$PWD/work/tmp" -Dorg.slf4j.simpleLogger.defaultLogLevel=warn \
+    timeout 280 $java -Xmx4g -Djava.io.tmpdir=work/tmp -Dorg.slf4j.simpleLogger.defaultLogLevel=warn \
         -cp 'classes:jlama/*' io.github.tailorkv.bench.EndToEnd --model work/model --jar lib/tailorkv.jar \
         --synthetic-prefill --contexts 32k,128k --rounds 1 --decode-steps 8 --warm-up 256 --heap 16g --limit 200 \
         --json "$out/model.jsonl" --run "cuda:backend=cuda,policy=0:quantize,1-31:retrieve" \
