@@ -159,7 +159,7 @@ public class KernelBenchmark {
         }
         for (long b = 0; b < BLOCKS; b++) {
             long panel = b / BlockLayout.PANEL * panelBytes;
-            attention.quantizeIndex(one, 0, headSize, bits == 1 ? 2 : bits, panels, panel,
+            attention.quantizeIndex(one, 0, headSize, null, bits == 1 ? 2 : bits, panels, panel,
                     (int) (b % BlockLayout.PANEL));
         }
         Arrays.fill(recordSegments, rowRecords);

@@ -123,7 +123,8 @@ public interface AttentionKernels {
      *
      * @param from first block, counted within the panel
      * @param to end of the blocks, at most 16
-     * @param channels channels that take part, of which the first {@code channelCount} count; null for all
+     * @param headSize channels that the panel holds; a query row has as many
+     * @param channels channels of the panel that take part, of which the first {@code channelCount} count; null for all
      * @param s scores, {@code float[to - from][rows][64]} contiguous
      */
     void indexScores(
@@ -139,12 +140,14 @@ public interface AttentionKernels {
             long blockOffset);
 
     /**
-     * Quantizes a full key tile into an index panel, as {@link #quantizeKeys} does into a block.
+     * Quantizes channels of a full key tile into an index panel, as {@link #quantizeKeys} does into a block.
      *
-     * @param block which block of the panel, below {@link BlockLayout#PANEL}
+     * @param headSize channels of the tile
+     * @param channels channels that the panel holds, as many as it has; null for all
+     * @param block block of the panel, counted within it
      */
-    void quantizeIndex(MemorySegment tile, long tileOffset, int headSize, int bits, MemorySegment panel,
-            long panelOffset, int block);
+    void quantizeIndex(MemorySegment tile, long tileOffset, int headSize, int @Nullable [] channels, int bits,
+            MemorySegment panel, long panelOffset, int block);
 
     /** Quantizes a full value tile (64 tokens) into a packed value block of {@code bits} bits, per token. */
     void quantizeValues(MemorySegment tile, long tileOffset, int headSize, int bits, MemorySegment block,

@@ -25,9 +25,9 @@ package io.github.tailorkv.kernels;
  * {@code z + s * (16 * high + low)}; with the high half alone it is {@code (z + 7.5 * s) + 16 * s * high}, the middle of
  * what it may be.
  *
- * <p><em>An index panel</em> holds the keys of {@value #PANEL} blocks for reading a few channels of all of them: one row of
- * 64 codes per channel and block, channel by channel, then {@code f16 scale[headSize][64]}, then
- * {@code f16 zero[headSize][64]}; codes of 2, 4 or 8 bits.
+ * <p><em>An index panel</em> holds channels of the keys of {@value #PANEL} blocks, for reading a few of them from all: one row
+ * of 64 codes per channel and block, channel by channel, then {@code f16 scale[channels][64]}, then
+ * {@code f16 zero[channels][64]}; codes of 2, 4 or 8 bits.
  *
  * <p><em>A token record</em> holds one token of one head so that reading it back touches few cache lines and one page:
  * the codes of its key, those of its value, then the parameters of both, each {@code f16 scale[groups]} and
@@ -148,19 +148,19 @@ public final class BlockLayout {
         return rowBytes(4, headSize);
     }
 
-    /** Offset of the scales in an index panel. */
-    public static int panelScales(int bits, int headSize) {
-        return PANEL * keyScales(bits, headSize);
+    /** Offset of the scales in an index panel of some channels. */
+    public static int panelScales(int bits, int channels) {
+        return PANEL * keyScales(bits, channels);
     }
 
     /** Offset of the zero points in an index panel. */
-    public static int panelZeros(int bits, int headSize) {
-        return PANEL * keyZeros(bits, headSize);
+    public static int panelZeros(int bits, int channels) {
+        return PANEL * keyZeros(bits, channels);
     }
 
     /** Bytes of an index panel. */
-    public static int panelBytes(int bits, int headSize) {
-        return PANEL * packedKeyBytes(bits, headSize);
+    public static int panelBytes(int bits, int channels) {
+        return PANEL * packedKeyBytes(bits, channels);
     }
 
     /** Bytes of the codes of a key or a value in a token record of 4, 8 or 16 bits. */

@@ -28,6 +28,7 @@ import static jdk.incubator.vector.VectorOperators.MIN;
 import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Quantizes F32 tiles into packed and progressive blocks. A group, 64 tokens of a channel or up to 64 channels of a token,
@@ -49,14 +50,24 @@ final class BlockQuantizer {
 
     private BlockQuantizer() {}
 
-    /** Into block {@code block} of the {@code blocks} that share a panel; a block by itself is a panel of one. */
-    static void keys(long tile, int headSize, int bits, long panel, int blocks, int block) {
+    static void keys(long tile, int headSize, int bits, long block) {
+        keys(tile, null, headSize, bits, block, 1, 0);
+    }
+
+    /**
+     * Into block {@code block} of the {@code blocks} that share a panel; a block by itself is a panel of one.
+     *
+     * @param channels channels of the tile that the panel holds; null for the first {@code count}
+     */
+    static void keys(
+            long tile, int @Nullable [] channels, int count, int bits, long panel, int blocks, int block) {
         int[] codes = Scratch.OF_THREAD.get().codes;
         int rowBytes = rowBytes(bits, BLOCK);
-        long scales = panel + (long) blocks * BlockLayout.keyScales(bits, headSize);
-        long zeros = panel + (long) blocks * BlockLayout.keyZeros(bits, headSize);
-        for (int c = 0; c < headSize; c++) {
-            long field = (long) c * blocks + block;
+        long scales = panel + (long) blocks * BlockLayout.keyScales(bits, count);
+        long zeros = panel + (long) blocks * BlockLayout.keyZeros(bits, count);
+        for (int i = 0; i < count; i++) {
+            int c = channels == null ? i : channels[i];
+            long field = (long) i * blocks + block;
             group(tile + (long) c * BLOCK * FLOAT, BLOCK, bits, panel + field * rowBytes, scales + field * HALF,
                     zeros + field * HALF, codes);
         }

@@ -178,15 +178,21 @@ final class PanamaAttentionKernels implements AttentionKernels {
     public void quantizeKeys(
             MemorySegment tile, long tileOffset, int headSize, int bits, MemorySegment block, long blockOffset) {
         BlockQuantizer.keys(address(tile, tileOffset, keyTileBytes(headSize)), headSize, bits,
-                address(block, blockOffset, packedKeyBytes(bits, headSize)), 1, 0);
+                address(block, blockOffset, packedKeyBytes(bits, headSize)));
     }
 
     @Override
     public void quantizeIndex(
-            MemorySegment tile, long tileOffset, int headSize, int bits, MemorySegment panel, long panelOffset,
-            int block) {
-        BlockQuantizer.keys(address(tile, tileOffset, keyTileBytes(headSize)), headSize, bits,
-                address(panel, panelOffset, panelBytes(bits, headSize)), PANEL, Objects.checkIndex(block, PANEL));
+            MemorySegment tile, long tileOffset, int headSize, int @Nullable [] channels, int bits,
+            MemorySegment panel, long panelOffset, int block) {
+        int count = channels == null ? headSize : channels.length;
+        if (channels != null) {
+            for (int channel : channels) {
+                Objects.checkIndex(channel, headSize);
+            }
+        }
+        BlockQuantizer.keys(address(tile, tileOffset, keyTileBytes(headSize)), channels, count, bits,
+                address(panel, panelOffset, panelBytes(bits, count)), PANEL, Objects.checkIndex(block, PANEL));
     }
 
     @Override

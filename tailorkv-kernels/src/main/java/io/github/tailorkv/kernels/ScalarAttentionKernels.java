@@ -257,29 +257,31 @@ public final class ScalarAttentionKernels implements AttentionKernels {
     @Override
     public void quantizeKeys(
             MemorySegment tile, long tileOffset, int headSize, int bits, MemorySegment block, long blockOffset) {
-        quantizeKeys(tile, tileOffset, headSize, bits, block, blockOffset, 1, 0);
+        quantizeKeys(tile, tileOffset, null, headSize, bits, block, blockOffset, 1, 0);
     }
 
     @Override
     public void quantizeIndex(
-            MemorySegment tile, long tileOffset, int headSize, int bits, MemorySegment panel, long panelOffset,
-            int block) {
-        quantizeKeys(tile, tileOffset, headSize, bits, panel, panelOffset, PANEL, block);
+            MemorySegment tile, long tileOffset, int headSize, int @Nullable [] channels, int bits,
+            MemorySegment panel, long panelOffset, int block) {
+        int count = channels == null ? headSize : channels.length;
+        quantizeKeys(tile, tileOffset, channels, count, bits, panel, panelOffset, PANEL, block);
     }
 
     /** Into one of the blocks that share a panel; a block by itself is a panel of one. */
     private static void quantizeKeys(
-            MemorySegment tile, long tileOffset, int headSize, int bits, MemorySegment panel, long panelOffset,
-            int blocks, int block) {
+            MemorySegment tile, long tileOffset, int @Nullable [] channels, int count, int bits, MemorySegment panel,
+            long panelOffset, int blocks, int block) {
         int rowBytes = rowBytes(bits, BLOCK);
-        for (int c = 0; c < headSize; c++) {
-            long row = panelOffset + ((long) c * blocks + block) * rowBytes;
+        for (int i = 0; i < count; i++) {
+            int c = channels == null ? i : channels[i];
+            long row = panelOffset + ((long) i * blocks + block) * rowBytes;
             panel.asSlice(row, rowBytes).fill((byte) 0);
             long elements = at(tileOffset, c * BLOCK);
             float zero = zeroPoint(tile, elements, BLOCK);
             float scale = scale(tile, elements, BLOCK, zero, bits);
-            setHalf(panel, panelOffset + (long) blocks * keyScales(bits, headSize), c * blocks + block, scale);
-            setHalf(panel, panelOffset + (long) blocks * keyZeros(bits, headSize), c * blocks + block, zero);
+            setHalf(panel, panelOffset + (long) blocks * keyScales(bits, count), i * blocks + block, scale);
+            setHalf(panel, panelOffset + (long) blocks * keyZeros(bits, count), i * blocks + block, zero);
             for (int t = 0; t < BLOCK; t++) {
                 orCode(panel, row, bits, t, quantize(tile.get(F32, at(elements, t)), scale, zero, bits));
             }

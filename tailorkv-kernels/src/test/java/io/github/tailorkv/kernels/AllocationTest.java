@@ -89,7 +89,7 @@ class AllocationTest {
             values[i] = i * 37 % 1001;
         }
         for (int bits : new int[] {2, 4, 8}) {
-            calls.put("quantizeIndex, bits " + bits, () -> kernels.quantizeIndex(a, 0, h, bits, panel, 0, 3));
+            calls.put("quantizeIndex, bits " + bits, () -> kernels.quantizeIndex(a, 0, h, null, bits, panel, 0, 3));
             for (int rows : new int[] {1, 7}) {
                 calls.put("indexScores of " + rows + ", bits " + bits,
                         () -> kernels.indexScores(panel, 0, 3, 5, bits, h, channels, 16, b, 0, h * 4L, rows, c, 0));

@@ -12,8 +12,10 @@ import java.util.Random;
 
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The vector kernels equal the scalar ones, operation by operation, with every operand against an unreadable page. What
@@ -426,39 +428,67 @@ class AttentionKernelsTest {
     @ValueSource(ints = {16, 32, 48, 64, 80, 96, 112, 128, 256})
     void index(int headSize) {
         for (int bits : new int[] {2, 4, 8}) {
-            MemorySegment panel = noise(BlockLayout.panelBytes(bits, headSize));
+            int @Nullable [] held = random.nextBoolean() ? null : someChannels(headSize);
+            int width = held == null ? headSize : held.length;
+            MemorySegment panel = noise(BlockLayout.panelBytes(bits, width));
             MemorySegment actualPanel = memory.copy(panel);
             int blocks = 1 + random.nextInt(BlockLayout.PANEL);
             for (int block = 0; block < BlockLayout.PANEL; block++) {
                 // What is in blocks that nobody has filled yet must not matter.
                 MemorySegment tile = block < blocks ? unruly(headSize * BLOCK) : gaussian(headSize * BLOCK);
-                scalar.quantizeIndex(tile, 0, headSize, bits, panel, 0, block);
-                vector.quantizeIndex(tile, 0, headSize, bits, actualPanel, 0, block);
+                scalar.quantizeIndex(tile, 0, headSize, held, bits, panel, 0, block);
+                vector.quantizeIndex(tile, 0, headSize, held, bits, actualPanel, 0, block);
                 assertSame(panel, actualPanel, "panel, bits " + bits);
             }
             for (int block = 0; block < BlockLayout.PANEL; block++) {
-                scalar.quantizeIndex(gaussian(headSize * BLOCK), 0, headSize, bits, panel, 0, block);
+                scalar.quantizeIndex(gaussian(headSize * BLOCK), 0, headSize, held, bits, panel, 0, block);
             }
             for (int rows : ROWS) {
-                int stride = headSize + random.nextInt(3);
-                MemorySegment q = gaussian((rows - 1) * stride + headSize);
-                int[] channels = random.ints(headSize + 2, 0, headSize).toArray();
+                int stride = width + random.nextInt(3);
+                MemorySegment q = gaussian((rows - 1) * stride + width);
+                int[] channels = random.ints(width + 2, 0, width).toArray();
                 int from = random.nextInt(blocks);
                 int to = from + random.nextInt(blocks - from + 1);
-                int[] counts = {-1, random.nextInt(headSize + 1)};
+                int[] counts = {-1, random.nextInt(width + 1)};
                 for (int count : counts) {
                     int[] list = count < 0 ? null : channels;
                     MemorySegment expected = gaussian((to - from) * rows * BLOCK);
                     MemorySegment actual = gaussian((to - from) * rows * BLOCK);
-                    scalar.indexScores(panel, 0, from, to, bits, headSize, list, count, q, 0, stride * 4L, rows,
+                    scalar.indexScores(panel, 0, from, to, bits, width, list, count, q, 0, stride * 4L, rows,
                             expected, 0);
-                    vector.indexScores(panel, 0, from, to, bits, headSize, list, count, q, 0, stride * 4L, rows, actual,
+                    vector.indexScores(panel, 0, from, to, bits, width, list, count, q, 0, stride * 4L, rows, actual,
                             0);
                     assertClose(expected, actual, headSize * 16,
                             "bits " + bits + ", rows " + rows + ", channels " + count);
                 }
             }
         }
+    }
+
+    /** Between one and all channels, ascending. */
+    private int[] someChannels(int headSize) {
+        return random.ints(1 + random.nextInt(headSize), 0, headSize).distinct().sorted().toArray();
+    }
+
+    @Test
+    void indexOfSomeChannels() {
+        int headSize = 48;
+        int[] held = someChannels(headSize);
+        MemorySegment tile = gaussian(headSize * BLOCK);
+        MemorySegment all = memory.bytes(BlockLayout.panelBytes(4, headSize));
+        MemorySegment some = memory.bytes(BlockLayout.panelBytes(4, held.length));
+        scalar.quantizeIndex(tile, 0, headSize, null, 4, all, 0, 7);
+        scalar.quantizeIndex(tile, 0, headSize, held, 4, some, 0, 7);
+        MemorySegment q = gaussian(headSize);
+        MemorySegment narrow = memory.floats(held.length);
+        for (int i = 0; i < held.length; i++) {
+            narrow.setAtIndex(ValueLayout.JAVA_FLOAT, i, q.getAtIndex(ValueLayout.JAVA_FLOAT, held[i]));
+        }
+        MemorySegment expected = memory.floats(BLOCK);
+        MemorySegment actual = memory.floats(BLOCK);
+        scalar.indexScores(all, 0, 7, 8, 4, headSize, held, held.length, q, 0, 4L * headSize, 1, expected, 0);
+        scalar.indexScores(some, 0, 7, 8, 4, held.length, null, 0, narrow, 0, 4L * held.length, 1, actual, 0);
+        assertSame(expected, actual, "scores of channels " + Arrays.toString(held));
     }
 
     @ParameterizedTest

@@ -6,7 +6,7 @@ import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
 
 /**
- * The range of each key channel over all sealed tokens of a layer, from which critical channels are chosen. Forgetting
+ * The range of each key channel that an index holds over all sealed tokens of a layer, from which critical channels are chosen. Forgetting
  * tokens leaves the ranges as wide as they were: a channel that was important stays a candidate, which costs nothing.
  */
 final class ChannelRanges {
@@ -16,11 +16,11 @@ final class ChannelRanges {
     private final float[][] magnitude;
     private final float[][] range;
 
-    ChannelRanges(int kvHeads, int headSize) {
-        least = new float[kvHeads][headSize];
-        most = new float[kvHeads][headSize];
-        magnitude = new float[kvHeads][headSize];
-        range = new float[kvHeads][headSize];
+    ChannelRanges(int kvHeads, int channels) {
+        least = new float[kvHeads][channels];
+        most = new float[kvHeads][channels];
+        magnitude = new float[kvHeads][channels];
+        range = new float[kvHeads][channels];
         for (int head = 0; head < kvHeads; head++) {
             Arrays.fill(least[head], Float.POSITIVE_INFINITY);
             Arrays.fill(most[head], Float.NEGATIVE_INFINITY);
@@ -29,17 +29,17 @@ final class ChannelRanges {
 
     /** Widens the ranges of a head by a progressive key block, whose f16 fields are those of 8-bit codes. */
     void includeProgressive(int head, MemorySegment block, long at) {
-        int headSize = least[head].length;
-        include(head, block, at + BlockLayout.keyScales(4, headSize), at + BlockLayout.keyZeros(4, headSize), 1,
+        int channels = least[head].length;
+        include(head, block, at + BlockLayout.keyScales(4, channels), at + BlockLayout.keyZeros(4, channels), 1,
                 BlockLayout.maxCode(8));
     }
 
     /** Widens the ranges of a head by one block of an index panel. */
     void includePanel(int head, MemorySegment panel, long at, int bits, int block) {
-        int headSize = least[head].length;
+        int channels = least[head].length;
         long field = (long) block * Short.BYTES;
-        include(head, panel, at + BlockLayout.panelScales(bits, headSize) + field,
-                at + BlockLayout.panelZeros(bits, headSize) + field, BlockLayout.PANEL, BlockLayout.maxCode(bits));
+        include(head, panel, at + BlockLayout.panelScales(bits, channels) + field,
+                at + BlockLayout.panelZeros(bits, channels) + field, BlockLayout.PANEL, BlockLayout.maxCode(bits));
     }
 
     /** A channel's keys lie between its zero point and {@code steps} scales above it. */

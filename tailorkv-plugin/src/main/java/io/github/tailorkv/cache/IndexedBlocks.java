@@ -10,20 +10,22 @@ import org.jspecify.annotations.Nullable;
 interface IndexedBlocks extends SealedBlocks {
 
     /**
-     * Scores of the tokens of the blocks {@code [from, to)} from a few channels of the index.
+     * Scores of the tokens of the blocks {@code [from, to)} from a few channels of the index. Channels are counted in it.
      *
-     * @param channels the channels to use, ascending; null for all
-     * @param rows query rows, {@code headSize} floats each, contiguous
+     * @param critical the channels to use, of which the first {@code criticalCount} count, ascending; null for all
+     * @param q queries, row r at {@code qOffset + r * qStride}, as many floats as the index has channels
+     * @param rows query rows
      * @param scores room for {@code float[to - from][rows][64]}
      */
     void score(
             int from,
             int to,
             int head,
-            int @Nullable [] channels,
-            int channelCount,
+            int @Nullable [] critical,
+            int criticalCount,
             MemorySegment q,
             long qOffset,
+            long qStride,
             int rows,
             MemorySegment scores,
             long scoresOffset);
@@ -45,7 +47,7 @@ interface IndexedBlocks extends SealedBlocks {
      */
     void accumulateCoarse(int block, int head, MemorySegment weights, long weightsOffset, DecodeScratch work);
 
-    /** Bytes of the channel index of one block and KV head, all channels. */
+    /** Bytes of the index of one block and KV head, all its channels. */
     long indexBytes();
 
     /** Bytes that {@link #accumulateCoarse} reads. */
@@ -54,9 +56,12 @@ interface IndexedBlocks extends SealedBlocks {
     /** Bytes that {@link #gather} reads of one token, not counting what comes along in the same cache lines. */
     long tokenBytes();
 
-    /** Largest magnitude of each channel of the keys of a head so far, {@code headSize} floats. */
+    /** Channels of the keys of a head that the index holds, ascending. */
+    int[] indexedChannels(int head);
+
+    /** Largest magnitude of the keys of a head so far in each channel of the index. */
     float[] keyMagnitude(int head);
 
-    /** Width of the range of each channel of the keys of a head so far, {@code headSize} floats. */
+    /** Width of the range of the keys of a head so far in each channel of the index. */
     float[] keyRange(int head);
 }

@@ -16,7 +16,7 @@ import org.jspecify.annotations.Nullable;
  * to end, lies in panels of 64 blocks for that (see {@link BlockLayout}).
  *
  * <pre>
- *   index   resident    [kvHead][channel][64 blocks][64 codes], scale, zero point per channel and block
+ *   index   resident    [kvHead][indexed channel][64 blocks][64 codes], scale, zero point per channel and block
  *   coarse  resident    [kvHead][token][headSize nibbles], scale, zero point per token   (with a tail)
  *   rows    offloaded   [kvHead][token]{key codes, value codes, key parameters, value parameters}
  * </pre>
@@ -25,6 +25,7 @@ final class IndexedRows implements IndexedBlocks {
 
     private final AttentionKernels kernels;
     private final int headSize;
+    private final IndexedChannels channels;
     private final int indexBits;
     private final int rowBits;
     private final int panelBytes;
@@ -36,24 +37,26 @@ final class IndexedRows implements IndexedBlocks {
     private final ChannelRanges ranges;
 
     /**
+     * @param channels that the index holds
      * @param indexBits precision of the channel index: 2, 4 or 8
      * @param rowBits precision of the rows: 4, 8 or 16
      * @param tail whether coarse values are kept beside the index
      * @param offload where the rows go
      */
-    IndexedRows(AttentionKernels kernels, AttentionShape shape, int indexBits, int rowBits, boolean tail,
-            BlockStore.Source offload) {
+    IndexedRows(AttentionKernels kernels, AttentionShape shape, IndexedChannels channels, int indexBits, int rowBits,
+            boolean tail, BlockStore.Source offload) {
         this.kernels = kernels;
+        this.channels = channels;
         this.indexBits = indexBits;
         this.rowBits = rowBits;
         headSize = shape.headSize();
-        panelBytes = BlockLayout.panelBytes(indexBits, headSize);
+        panelBytes = BlockLayout.panelBytes(indexBits, channels.count());
         valueBytes = BlockLayout.packedValueBytes(4, headSize);
         recordBytes = BlockLayout.recordBytes(rowBits, headSize);
         index = new BlockStore((long) shape.kvHeads() * panelBytes, 1, BlockStore.RAM);
         coarseValues = tail ? new BlockStore((long) shape.kvHeads() * valueBytes, BlockStore.RAM) : null;
         rows = new BlockStore((long) shape.kvHeads() * BlockLayout.BLOCK * recordBytes, offload);
-        ranges = new ChannelRanges(shape.kvHeads(), headSize);
+        ranges = new ChannelRanges(shape.kvHeads(), channels.count());
     }
 
     @Override
@@ -92,7 +95,9 @@ final class IndexedRows implements IndexedBlocks {
     public void seal(int block, int head, MemorySegment tiles, long keys, long values) {
         int panel = block / BlockLayout.PANEL;
         int inPanel = block % BlockLayout.PANEL;
-        kernels.quantizeIndex(tiles, keys, headSize, indexBits, index.segment(panel), panelAt(panel, head), inPanel);
+        kernels.quantizeIndex(
+                tiles, keys, headSize, channels.of(head), indexBits, index.segment(panel), panelAt(panel, head),
+                inPanel);
         ranges.includePanel(head, index.segment(panel), panelAt(panel, head), indexBits, inPanel);
         if (coarseValues != null) {
             kernels.quantizeValues(
@@ -142,10 +147,11 @@ final class IndexedRows implements IndexedBlocks {
             int from,
             int to,
             int head,
-            int @Nullable [] channels,
-            int channelCount,
+            int @Nullable [] critical,
+            int criticalCount,
             MemorySegment q,
             long qOffset,
+            long qStride,
             int queryRows,
             MemorySegment scores,
             long scoresOffset) {
@@ -160,12 +166,12 @@ final class IndexedRows implements IndexedBlocks {
                     first - start,
                     end - start,
                     indexBits,
-                    headSize,
-                    channels,
-                    channelCount,
+                    channels.count(),
+                    critical,
+                    criticalCount,
                     q,
                     qOffset,
-                    (long) headSize * Float.BYTES,
+                    qStride,
                     queryRows,
                     scores,
                     scoresOffset + (first - from) * blockBytes);
@@ -190,6 +196,11 @@ final class IndexedRows implements IndexedBlocks {
                 BlockLayout.BLOCK,
                 work.memory,
                 work.acc);
+    }
+
+    @Override
+    public int[] indexedChannels(int head) {
+        return channels.of(head);
     }
 
     @Override

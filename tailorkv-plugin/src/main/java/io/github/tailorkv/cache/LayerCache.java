@@ -9,6 +9,7 @@ import io.github.tailorkv.spi.LayerStatistics;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -57,8 +58,14 @@ final class LayerCache implements AutoCloseable {
             queries = null;
         } else {
             sealed = context.openBlocks();
-            queries = context.fixedKind(index) == null ? new RecentQueries(context.settings().queries(), shape) : null;
+            queries = promptDecides() ? new RecentQueries(context.settings().queries(), shape) : null;
         }
+    }
+
+    /** Whether the kind of the layer, or the channels that its index holds, depend on the prompt. */
+    private boolean promptDecides() {
+        LayerKind fixed = context.fixedKind(index);
+        return fixed == null || (fixed == LayerKind.RETRIEVAL && context.choosesChannels());
     }
 
     /** Bytes of one tile of all KV heads. */
@@ -240,22 +247,26 @@ final class LayerCache implements AutoCloseable {
 
     /**
      * Called when decoding starts or goes on: fixes the kind of a layer that is still open, once there is enough to judge
-     * by, and turns its sealed blocks into that kind.
+     * by if the prompt has a say, and turns its sealed blocks into that kind.
      */
     void settle(Workers workers) {
         if (kind != null) {
             return;
         }
         LayerKind fixed = context.fixedKind(index);
-        if (fixed == null) {
-            if (queries == null || length < context.settings().leastTokensToJudge() || queries.count() == 0) {
+        Settings settings = context.settings();
+        if (queries != null) {
+            int least = fixed == null ? settings.leastTokensToJudge() : settings.leastTokensToChoose();
+            if (length < least || queries.count() == 0 || sealed().size() == 0) {
                 return;
             }
-            headPreferences = new DensePreference(context, this, queries).perHead(workers);
-            densePreference = Arrays.stream(headPreferences).average().orElse(Double.NaN);
-            fixed = densePreference > context.settings().threshold() ? LayerKind.QUANTIZED : LayerKind.RETRIEVAL;
         }
-        sealed = context.convert(sealed(), fixed, workers);
+        if (fixed == null) {
+            headPreferences = new DensePreference(context, this, Objects.requireNonNull(queries)).perHead(workers);
+            densePreference = Arrays.stream(headPreferences).average().orElse(Double.NaN);
+            fixed = densePreference > settings.threshold() ? LayerKind.QUANTIZED : LayerKind.RETRIEVAL;
+        }
+        sealed = context.convert(sealed(), fixed, queries, workers);
         kind = fixed;
         FlightEvents.settled(index, fixed.label(), densePreference, length);
         if (queries != null) {

@@ -35,21 +35,30 @@ record LayerContext(
     /** Storage for a layer while a prompt is read: every token attended, precise enough for either kind. */
     SealedBlocks openBlocks() {
         return settings.rows() == Settings.Rows.BF16
-                ? indexedRows()
+                ? indexedRows(IndexedChannels.all(shape))
                 : new ProgressiveBlocks(kernels, shape, offload());
     }
 
-    private IndexedRows indexedRows() {
+    private IndexedRows indexedRows(IndexedChannels channels) {
         return new IndexedRows(
-                kernels, shape, settings.indexBits(), settings.rows().bits(), settings.tail(), offload());
+                kernels, shape, channels, settings.indexBits(), settings.rows().bits(), settings.tail(), offload());
     }
 
-    /** Turns open storage into that of a kind; the argument must not be used any more. */
-    SealedBlocks convert(SealedBlocks open, LayerKind kind, Workers workers) {
+    /** Whether the index of a retrieval layer holds some channels only, which the prompt decides. */
+    boolean choosesChannels() {
+        return settings.indexedChannels(shape.headSize()) < shape.headSize();
+    }
+
+    /**
+     * Turns open storage into that of a kind; it must not be used any more.
+     *
+     * @param queries the newest ones, null where there are none
+     */
+    SealedBlocks convert(SealedBlocks open, LayerKind kind, @Nullable RecentQueries queries, Workers workers) {
         return switch (kind) {
             case EXACT -> throw new IllegalArgumentException("sealed blocks cannot become exact");
             case QUANTIZED -> quantize(open, workers);
-            case RETRIEVAL -> retrieve(open, workers);
+            case RETRIEVAL -> retrieve((IndexedBlocks) open, queries, workers);
         };
     }
 
@@ -57,17 +66,15 @@ record LayerContext(
         return move(open, new PackedBlocks(kernels, shape, settings.bits()), workers);
     }
 
-    private SealedBlocks retrieve(SealedBlocks open, Workers workers) {
-        if (!(open instanceof ProgressiveBlocks progressive)) {
-            return open;
+    private SealedBlocks retrieve(IndexedBlocks open, @Nullable RecentQueries queries, Workers workers) {
+        boolean progressive = open instanceof ProgressiveBlocks;
+        if (choosesChannels() || (progressive && !settings.tail())) {
+            return move(open, indexedRows(IndexedChannels.choose(this, open, queries)), workers);
         }
-        if (!settings.tail()) {
-            return move(open, indexedRows(), workers);
+        if (open instanceof ProgressiveBlocks blocks && settings.rows() == Settings.Rows.INT4) {
+            blocks.dropLow();
         }
-        if (settings.rows() == Settings.Rows.INT4) {
-            progressive.dropLow();
-        }
-        return progressive;
+        return open;
     }
 
     /** Stores all blocks of one store in another and closes the first, or the second where that fails. */

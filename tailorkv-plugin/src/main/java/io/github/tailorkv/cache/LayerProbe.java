@@ -175,7 +175,7 @@ final class LayerProbe implements AutoCloseable {
         }
         IndexedBlocks indexed = (IndexedBlocks) cache.sealed();
         for (int head = 0; head < heads; head++) {
-            bytes += blocks * indexed.indexBytes() * channelCount[head] / shape.headSize();
+            bytes += blocks * indexed.indexBytes() * channelCount[head] / indexed.indexedChannels(head).length;
             bytes += chosenCount[head] * indexed.tokenBytes();
             bytes += tail ? blocks * indexed.coarseBytes() : 0;
         }

@@ -36,7 +36,7 @@ public final class MemoryEstimate {
         SealedBlocks blocks = context.openBlocks();
         try {
             blocks.add(BLOCKS);
-            blocks = context.convert(blocks, kind, workers);
+            blocks = context.convert(blocks, kind, null, workers);
             return new double[] {
                 (double) blocks.residentBytes() / BLOCKS, (double) blocks.offloadedBytes() / BLOCKS};
         } finally {

@@ -38,6 +38,7 @@ final class ProgressiveBlocks implements IndexedBlocks {
     private final MemorySegment discarded;
     private final MemorySegment middle;
     private final ChannelRanges ranges;
+    private final IndexedChannels channels;
 
     /** @param offload where the low nibbles go */
     ProgressiveBlocks(AttentionKernels kernels, AttentionShape shape, BlockStore.Source offload) {
@@ -52,6 +53,7 @@ final class ProgressiveBlocks implements IndexedBlocks {
         values = new BlockStore((long) kvHeads * valueBytes, BlockStore.RAM);
         low = new BlockStore((long) kvHeads * BlockLayout.BLOCK * recordBytes, offload);
         ranges = new ChannelRanges(kvHeads, headSize);
+        channels = IndexedChannels.all(shape);
         discarded = MemorySegment.ofBuffer(ByteBuffer.allocateDirect(kvHeads * recordBytes));
         middle = MemorySegment.ofBuffer(ByteBuffer.allocateDirect(recordBytes)).fill((byte) 0x88);
     }
@@ -153,10 +155,11 @@ final class ProgressiveBlocks implements IndexedBlocks {
             int from,
             int to,
             int head,
-            int @Nullable [] channels,
-            int channelCount,
+            int @Nullable [] critical,
+            int criticalCount,
             MemorySegment q,
             long qOffset,
+            long qStride,
             int rows,
             MemorySegment scores,
             long scoresOffset) {
@@ -168,11 +171,11 @@ final class ProgressiveBlocks implements IndexedBlocks {
                     4,
                     true,
                     headSize,
-                    channels,
-                    channelCount,
+                    critical,
+                    criticalCount,
                     q,
                     qOffset,
-                    (long) headSize * Float.BYTES,
+                    qStride,
                     rows,
                     scores,
                     scoresOffset + (block - from) * blockBytes);
@@ -226,6 +229,11 @@ final class ProgressiveBlocks implements IndexedBlocks {
                 work.memory,
                 work.values,
                 column);
+    }
+
+    @Override
+    public int[] indexedChannels(int head) {
+        return channels.of(head);
     }
 
     @Override

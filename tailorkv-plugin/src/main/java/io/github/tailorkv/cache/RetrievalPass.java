@@ -8,6 +8,7 @@ import io.github.tailorkv.spi.StepSample.Phase;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.Arrays;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
@@ -99,15 +100,12 @@ final class RetrievalPass implements AutoCloseable {
         int places = stretches == 1 ? workers.slots() : heads;
         scores = scoreBuffer.atLeast((long) places * sealed * blockScoreBytes);
         ranks = rankBuffer.atLeast((long) places * sealed * BlockLayout.BLOCK * Float.BYTES);
-        // Scaling the queries once saves a pass over all scores.
-        MemorySegment.copy(q, 0, scaled, 0, heads * groupBytes);
-        kernels.scaleScores(scaled, 0, shape.heads() * headSize, shape.scale(), 0);
         if (stretches == 1) {
             workers.run(wholeJob, heads);
             probe.lapPieces();
         } else {
             for (int head = 0; head < heads; head++) {
-                chooseChannels((IndexedBlocks) layer.sealed(), head, 0);
+                prepareQueries((IndexedBlocks) layer.sealed(), head, 0);
             }
             workers.run(scoreJob, heads * stretches);
             probe.lap(Phase.SCORE);
@@ -120,43 +118,33 @@ final class RetrievalPass implements AutoCloseable {
     // ---- critical channels -----------------------------------------------------------------------------------------
 
     /**
-     * The channels that can move a score most: magnitude of the query times what the keys do in that channel. Published
-     * is the largest magnitude of the keys; a channel with a large mean and a small range shifts all scores alike and
-     * ranks nothing, so the range is used instead where the published method is not asked for.
+     * Takes the queries of a head group in the channels that the index holds, scaled, which saves a pass over all scores, and
+     * chooses the critical ones.
      */
-    private void chooseChannels(IndexedBlocks blocks, int head, int slot) {
+    private void prepareQueries(IndexedBlocks blocks, int head, int slot) {
+        int[] indexed = blocks.indexedChannels(head);
+        float scale = shape.scale();
+        for (int row = 0; row < group; row++) {
+            long from = head * groupBytes + row * rowBytes;
+            for (int i = 0; i < indexed.length; i++) {
+                float x = q.get(ValueLayout.JAVA_FLOAT, from + 4L * indexed[i]);
+                scaled.set(ValueLayout.JAVA_FLOAT, from + 4L * i, scale * x);
+            }
+        }
         if (settings.tail()) {
             return;
         }
-        boolean published = settings.selection() == Settings.Selection.AVERAGED;
-        float[] extent = published ? blocks.keyMagnitude(head) : blocks.keyRange(head);
-        if (published) {
-            average(head);
-        }
+        float[] extent = IndexedChannels.extent(blocks, head, settings);
         float[] weight = weights[head];
-        for (int c = 0; c < headSize; c++) {
-            float largest = 0;
-            if (published) {
-                largest = Math.abs(averaged.get(ValueLayout.JAVA_FLOAT, head * rowBytes + 4L * c));
-            } else {
-                for (int row = 0; row < group; row++) {
-                    long at = (head * groupBytes + row * rowBytes) + 4L * c;
-                    largest = Math.max(largest, Math.abs(q.get(ValueLayout.JAVA_FLOAT, at)));
-                }
-            }
-            weight[c] = largest * extent[c];
+        Arrays.fill(weight, 0);
+        if (IndexedChannels.published(settings)) {
+            IndexedChannels.average(
+                    scaled, head * groupBytes, group, rowBytes, indexed.length, averaged, head * rowBytes);
+            IndexedChannels.addWeights(averaged, head * rowBytes, 1, rowBytes, extent, indexed.length, weight);
+        } else {
+            IndexedChannels.addWeights(scaled, head * groupBytes, group, rowBytes, extent, indexed.length, weight);
         }
-        channelCount[head] = tops[slot].selectChannels(weight, headSize, settings.channels(), channels[head]);
-    }
-
-    private void average(int head) {
-        for (int c = 0; c < headSize; c++) {
-            float sum = 0;
-            for (int row = 0; row < group; row++) {
-                sum += scaled.get(ValueLayout.JAVA_FLOAT, (head * groupBytes + row * rowBytes) + 4L * c);
-            }
-            averaged.set(ValueLayout.JAVA_FLOAT, head * rowBytes + 4L * c, sum / group);
-        }
+        channelCount[head] = tops[slot].selectChannels(weight, indexed.length, settings.channels(), channels[head]);
     }
 
     // ---- approximate scores ----------------------------------------------------------------------------------------
@@ -189,7 +177,7 @@ final class RetrievalPass implements AutoCloseable {
         long queryAt = one ? head * rowBytes : head * groupBytes;
         int @Nullable [] some = settings.tail() ? null : channels[head];
         blocks.score(
-                from, to, head, some, channelCount[head], one ? averaged : scaled, queryAt, scoreRows, scores,
+                from, to, head, some, channelCount[head], one ? averaged : scaled, queryAt, rowBytes, scoreRows, scores,
                 scoresAt(place, from));
         if (shape.softCap() > 0) {
             int count = (to - from) * scoreRows * BlockLayout.BLOCK;
@@ -212,7 +200,7 @@ final class RetrievalPass implements AutoCloseable {
 
     private void scoreAndAttend(int head, int slot) {
         probe.pieceBegins(slot);
-        chooseChannels((IndexedBlocks) Objects.requireNonNull(layer).sealed(), head, slot);
+        prepareQueries((IndexedBlocks) Objects.requireNonNull(layer).sealed(), head, slot);
         score(head, slot, 0, sealed);
         probe.scored(slot);
         attend(head, slot, slot);

@@ -24,6 +24,7 @@ import org.jspecify.annotations.Nullable;
  * @param residual newest tokens that stay exact in quantized layers
  * @param channels critical channels that the approximate scores of retrieval layers use
  * @param indexBits precision of the resident channel index: 2, 4 or 8
+ * @param indexShare share of the channels of the keys that the index holds
  * @param rows precision of offloaded keys and values
  * @param selection how the scores of a head group become one ranking of tokens
  * @param tail whether tokens that are not dominant take part with the index's precision
@@ -52,6 +53,7 @@ public record Settings(
         int residual,
         int channels,
         int indexBits,
+        double indexShare,
         Rows rows,
         Selection selection,
         boolean tail,
@@ -139,6 +141,7 @@ public record Settings(
         all.put("tailorkv.residual", "a whole number from 1 to 65536");
         all.put("tailorkv.channels", "a whole number from 1 to 1024");
         all.put("tailorkv.index", "2, 4 or 8; 4 with tailorkv.tail=true");
+        all.put("tailorkv.index.share", "a number above 0 and up to 1");
         all.put("tailorkv.rows", "bf16, int8 or int4");
         all.put("tailorkv.selection", "per-head or averaged");
         all.put("tailorkv.tail", "true or false");
@@ -158,11 +161,28 @@ public record Settings(
     }
 
     /**
+     * Channels of a head that the index of a retrieval layer holds: their share, but no fewer than the scores use, and all
+     * with a tail, whose scores use all.
+     */
+    public int indexedChannels(int headSize) {
+        int share = (int) Math.ceil(indexShare * headSize);
+        return tail ? headSize : Math.min(headSize, Math.max(channels, share));
+    }
+
+    /**
      * Tokens below which a prompt is not judged: where the exact part alone is a large share of everything, dense
      * preference says nothing and there is nothing to gain.
      */
     public int leastTokensToJudge() {
-        return Math.max(1024, 2 * (sinks + recent + budget));
+        return Math.max(1024, leastTokensToChoose());
+    }
+
+    /**
+     * Tokens below which no channels are chosen for an index: retrieval would attend to more than half of the tokens exactly,
+     * and what the keys do in a channel is not seen from a few of them.
+     */
+    public int leastTokensToChoose() {
+        return 2 * (sinks + recent + budget);
     }
 
     /**
@@ -230,6 +250,7 @@ public record Settings(
                     whole("tailorkv.residual", paper ? 128 : compact ? 16 : 64, 1, 1 << 16),
                     whole("tailorkv.channels", paper ? 8 : 16, 1, 1024),
                     index(paper ? "8" : "4"),
+                    number("tailorkv.index.share", paper ? 1 : 0.5, Double.MIN_VALUE, 1),
                     Rows.valueOf(upper(oneOf("tailorkv.rows", paper ? "bf16" : "int8", "bf16", "int8", "int4"))),
                     Selection.valueOf(upper(
                             oneOf("tailorkv.selection", paper ? "averaged" : "per-head", "per-head", "averaged"))),

@@ -44,7 +44,7 @@ class ReadmeTest {
         ofPresets.values().removeIf(row -> row.size() < 2 + PRESETS.size());
         Map<String, List<String>> expected = new TreeMap<>();
         for (RecordComponent component : Settings.class.getRecordComponents()) {
-            String name = "tailorkv." + (component.getName().equals("indexBits") ? "index" : component.getName());
+            String name = property(component.getName());
             List<String> defaults = PRESETS.stream().map(preset -> value(component, Settings.preset(preset))).toList();
             if (ofPresets.containsKey(name)) {
                 expected.put(name, defaults);
@@ -56,6 +56,14 @@ class ReadmeTest {
         Map<String, List<String>> listed = new TreeMap<>();
         ofPresets.forEach((name, row) -> listed.put(name, row.subList(1, 1 + PRESETS.size())));
         assertEquals(expected, listed);
+    }
+
+    private static String property(String component) {
+        return "tailorkv." + switch (component) {
+            case "indexBits" -> "index";
+            case "indexShare" -> "index.share";
+            default -> component;
+        };
     }
 
     private static String value(RecordComponent component, Settings settings) {
