@@ -67,8 +67,7 @@ __device__ __noinline__ void fetchRows(
         int token = list == nullptr ? entry : __ldcg(list + entry);
         int block = token / BLOCK;
         sources.records[threadIdx.x] = rowRecord(a, block, place.kvHead, token % BLOCK);
-        sources.parameters[threadIdx.x] = reinterpret_cast<const uint8_t *>(
-                indexMiddles(indexBlock(a, block, place.kvHead), a->indexBits, a->headSize));
+        sources.parameters[threadIdx.x] = indexBlock(a, block, place.kvHead) + indexParameters(a);
     }
     __syncthreads();
     int recordUnits = a->recordBytes / 16;

@@ -5,7 +5,7 @@
 // slower.
 //
 //   tile     F32, exact        [kvHead]{ key[64][headSize], value[64][headSize] }
-//   index    retrieval, open   [kvHead]{ codes[headSize][8 * indexBits bytes], u16 middle[headSize], u8 scale[headSize] }
+//   index    retrieval, open   [kvHead]{ codes[indexed][8 * indexBits bytes], u16 middle[headSize], u8 scale[headSize] }
 //   rows     retrieval, open   [kvHead][64]{ u8 key[headSize], u8 value[headSize], f16 scale[groups], f16 zero[groups] }
 //                              or [kvHead][64]{ bf16 key[headSize], bf16 value[headSize] }
 //   packed   quantized         [kvHead]{ key[64][headSize * bits / 8], value likewise, f16 keyScale[headSize],
@@ -13,7 +13,8 @@
 //
 // Codes are little-endian bit strings. The index is channel by channel, for a query reads few channels of all tokens; the
 // rows are token by token, for it reads all channels of few tokens. Index and int8 rows share the parameters of a channel
-// that lie beside the index: a code of the index is the rows' 8-bit code divided by 255 / most, rounded, so that its first
+// that lie beside the index, which holds codes of the channels that are critical to the newest queries of the prompt: it has
+// room for them from the start, and gets them from the rows when the layer becomes one of retrieval. A code of the index is the rows' 8-bit code divided by 255 / most, rounded, so that its first
 // and last levels are the smallest and the largest key of the block. A needle is such an extreme, and one that looks an
 // eighth smaller than it is loses to tokens that are none.
 //
@@ -86,8 +87,10 @@ struct Arguments {
     int touching;               // 220  pages that may be asked for at a time
     const Homes *nextBlocks;    // 224  of the retrieval layer whose turn is next, 0 for none
     int nextSealed;             // 232
+    int indexedCount;           // 236  channels of a KV head that the index holds
+    const uint16_t *indexed;    // 240  [kvHead][indexedCount], ascending; 0 while they are not chosen
 };
-static_assert(sizeof(Arguments) == 240);
+static_assert(sizeof(Arguments) == 248);
 
 __device__ __forceinline__ int groupSize(const Arguments *a) { return a->heads / a->kvHeads; }
 
@@ -109,13 +112,8 @@ __device__ __forceinline__ const uint8_t *packedBlock(const Arguments *a, int bl
     return reinterpret_cast<const uint8_t *>(a->blocks[block].packed) + size_t(head) * a->packedBytes;
 }
 
-__device__ __forceinline__ const uint16_t *indexMiddles(const uint8_t *block, int indexBits, int headSize) {
-    return reinterpret_cast<const uint16_t *>(block + headSize * 8 * indexBits);
-}
-
-__device__ __forceinline__ const uint8_t *indexScales(const uint8_t *block, int indexBits, int headSize) {
-    return block + headSize * 8 * indexBits + headSize * 2;
-}
+// Where the parameters of the channels begin in an index block; a multiple of 16.
+__device__ __forceinline__ int indexParameters(const Arguments *a) { return a->indexedCount * 8 * a->indexBits; }
 
 // The largest code that the scales of the index are for.
 __device__ __forceinline__ int channelLevels(const Arguments *a) {
@@ -133,6 +131,13 @@ __device__ __forceinline__ Channel channelOf(unsigned middle, unsigned scale, in
     channel.scale = __half2float(__ushort_as_half(static_cast<unsigned short>((scale << 2 | (middle & 3)) << 5)));
     channel.zero = __half2float(__ushort_as_half(static_cast<unsigned short>(middle & ~3u))) - 0.5f * levels * channel.scale;
     return channel;
+}
+
+// The parameters of a channel in an index block.
+__device__ __forceinline__ Channel channelIn(const Arguments *a, const uint8_t *index, int c) {
+    const uint8_t *parameters = index + indexParameters(a);
+    return channelOf(
+            reinterpret_cast<const uint16_t *>(parameters)[c], parameters[2 * a->headSize + c], channelLevels(a));
 }
 
 __device__ __forceinline__ __half halfFloor(float x) {
@@ -168,6 +173,15 @@ __device__ __forceinline__ unsigned ordered(float x) {
 
 __device__ __forceinline__ float unordered(unsigned x) {
     return __uint_as_float(x & 0x80000000u ? x & 0x7fffffffu : ~x);
+}
+
+// What the keys do in a channel. Published is their largest magnitude; a channel with a large mean and a small range shifts
+// all scores alike, so the range is used where ranking is per head.
+__device__ __forceinline__ float extentOf(const Arguments *a, int head, int c) {
+    const unsigned *range = a->ranges + size_t(head) * 2 * a->headSize;
+    float low = unordered(range[c]);
+    float high = unordered(range[a->headSize + c]);
+    return a->perHead ? high - low : fmaxf(fabsf(low), fabsf(high));
 }
 
 __device__ __forceinline__ float warpMax(float x) {

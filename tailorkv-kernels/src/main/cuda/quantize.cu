@@ -12,10 +12,7 @@ __device__ float keyOfRow(const Arguments *a, int block, int head, int token, in
     if (a->bfloat16Rows) {
         return __bfloat162float(reinterpret_cast<const __nv_bfloat16 *>(record)[c]);
     }
-    const uint8_t *index = indexBlock(a, block, head);
-    Channel channel = channelOf(
-            indexMiddles(index, a->indexBits, a->headSize)[c], indexScales(index, a->indexBits, a->headSize)[c],
-            channelLevels(a));
+    Channel channel = channelIn(a, indexBlock(a, block, head), c);
     return channel.zero + channel.scale * record[c];
 }
 
@@ -106,6 +103,34 @@ extern "C" __global__ void append(const Arguments *a) {
     }
 }
 
+// Writes the codes of the indexed channels of a block from its rows.
+__device__ void writeIndex(const Arguments *a, int head, uint8_t *index, const uint8_t *records) {
+    int bits = a->indexBits;
+    int perWord = 32 / bits;
+    int most = (1 << bits) - 1;
+    int multiple = channelLevels(a) / most;
+    for (int i = threadIdx.x; i < a->indexedCount; i += THREADS) {
+        int c = a->indexed[head * a->indexedCount + i];
+        Channel channel = channelIn(a, index, c);
+        float inverse = channel.scale == 0 ? 0.0f : 1.0f / channel.scale;
+        unsigned *codes = reinterpret_cast<unsigned *>(index + i * 8 * bits);
+        unsigned word = 0;
+        for (int t = 0; t < BLOCK; t++) {
+            const uint8_t *record = records + t * a->recordBytes;
+            unsigned code = a->bfloat16Rows
+                    ? quantize(
+                            __bfloat162float(reinterpret_cast<const __nv_bfloat16 *>(record)[c]), inverse, channel.zero,
+                            most)
+                    : (record[c] + multiple / 2) / multiple;
+            word |= code << (t % perWord * bits);
+            if (t % perWord == perWord - 1) {
+                codes[t / perWord] = word;
+                word = 0;
+            }
+        }
+    }
+}
+
 // Seals tiles of an open or retrieval layer: index, rows, and the second home of the rows. Grid: KV heads x blocks.
 extern "C" __global__ void __launch_bounds__(THREADS) sealRows(const Arguments *a, int firstBlock) {
     extern __shared__ __align__(16) uint8_t records[];
@@ -113,7 +138,6 @@ extern "C" __global__ void __launch_bounds__(THREADS) sealRows(const Arguments *
     int head = blockIdx.x;
     int block = firstBlock + blockIdx.y;
     int recordBytes = a->recordBytes;
-    int indexBits = a->indexBits;
     const float *keys = tileKeys(a, block, head);
     const float *values = keys + BLOCK * headSize;
     uint8_t *index = const_cast<uint8_t *>(indexBlock(a, block, head));
@@ -134,27 +158,16 @@ extern "C" __global__ void __launch_bounds__(THREADS) sealRows(const Arguments *
             high = fmaxf(high, x);
         }
         int levels = channelLevels(a);
-        int multiple = levels / ((1 << indexBits) - 1);
+        uint8_t *parameters = index + indexParameters(a);
         Channel channel = channelFor(
-                low, high, levels, const_cast<uint16_t *>(indexMiddles(index, indexBits, headSize))[c],
-                const_cast<uint8_t *>(indexScales(index, indexBits, headSize))[c]);
+                low, high, levels, reinterpret_cast<uint16_t *>(parameters)[c], parameters[2 * headSize + c]);
         float inverse = channel.scale == 0 ? 0.0f : 1.0f / channel.scale;
-        unsigned *codes = reinterpret_cast<unsigned *>(index + c * 8 * indexBits);
-        int perWord = 32 / indexBits;
-        unsigned word = 0;
         for (int t = 0; t < BLOCK; t++) {
             float x = keys[t * headSize + c];
-            unsigned code = quantize(x, inverse, channel.zero, levels);
             if (wide) {
                 reinterpret_cast<__nv_bfloat16 *>(records + t * recordBytes)[c] = __float2bfloat16_rn(x);
             } else {
-                records[t * recordBytes + c] = static_cast<uint8_t>(code);
-                code = (code + multiple / 2) / multiple;
-            }
-            word |= code << (t % perWord * indexBits);
-            if (t % perWord == perWord - 1) {
-                codes[t / perWord] = word;
-                word = 0;
+                records[t * recordBytes + c] = static_cast<uint8_t>(quantize(x, inverse, channel.zero, levels));
             }
         }
         if (low <= high) {
@@ -200,6 +213,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) sealRows(const Arguments *
     }
     __syncthreads();
 
+    if (a->indexed != nullptr) {
+        writeIndex(a, head, index, records);
+    }
     size_t at = size_t(head) * BLOCK * recordBytes;
     uint64_t homes[2] = {a->blocks[block].rows, a->blocks[block].hostRows};
     for (uint64_t home : homes) {
@@ -209,6 +225,55 @@ extern "C" __global__ void __launch_bounds__(THREADS) sealRows(const Arguments *
                 target[i] = reinterpret_cast<const uint4 *>(records)[i];
             }
         }
+    }
+}
+
+// Writes the index of sealed blocks whose channels have been chosen since. Grid: KV heads x blocks.
+extern "C" __global__ void __launch_bounds__(THREADS) fillIndex(const Arguments *a) {
+    int head = blockIdx.x;
+    int block = blockIdx.y;
+    writeIndex(a, head, const_cast<uint8_t *>(indexBlock(a, block, head)), rowRecord(a, block, head, 0));
+}
+
+// Chooses the channels that the index will hold: those of the largest |query| times extent of the keys, in sum over the newest
+// queries. Grid: KV heads.
+extern "C" __global__ void __launch_bounds__(THREADS) chooseIndexed(const Arguments *a, int queries) {
+    __shared__ float weights[THREADS];
+    __shared__ bool kept[THREADS];
+    int headSize = a->headSize;
+    int head = blockIdx.x;
+    int group = groupSize(a);
+    int c = threadIdx.x;
+    if (c < headSize) {
+        float weight = 0;
+        for (int i = 0; i < queries; i++) {
+            int slot = (a->length - 1 - i) % a->ring;
+            const float *q = a->queries + (size_t(slot) * a->heads + head * group) * headSize;
+            float largest = 0;
+            float sum = 0;
+            for (int g = 0; g < group; g++) {
+                largest = fmaxf(largest, fabsf(q[g * headSize + c]));
+                sum += q[g * headSize + c];
+            }
+            weight += a->perHead ? largest : fabsf(sum / group);
+        }
+        weights[c] = weight * extentOf(a, head, c);
+    }
+    __syncthreads();
+    if (c < headSize) {
+        int before = 0;
+        for (int other = 0; other < headSize; other++) {
+            before += weights[other] > weights[c] || (weights[other] == weights[c] && other < c);
+        }
+        kept[c] = before < a->indexedCount;
+    }
+    __syncthreads();
+    if (c < headSize && kept[c]) {
+        int at = 0;
+        for (int other = 0; other < c; other++) {
+            at += kept[other];
+        }
+        const_cast<uint16_t *>(a->indexed)[head * a->indexedCount + at] = static_cast<uint16_t>(c);
     }
 }
 
@@ -332,8 +397,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) expand(
     if (rows) {
         const uint8_t *index = indexBlock(a, block, head);
         for (int c = threadIdx.x; c < headSize; c += THREADS) {
-            Channel channel = channelOf(
-                    indexMiddles(index, a->indexBits, headSize)[c], indexScales(index, a->indexBits, headSize)[c], 255);
+            Channel channel = channelIn(a, index, c);
             keyScale[c] = channel.scale;
             keyZero[c] = channel.zero;
         }
@@ -379,12 +443,16 @@ extern "C" __global__ void __launch_bounds__(THREADS) expand(
     }
 }
 
-// Empties the ranges of the key channels. Grid: KV heads.
-extern "C" __global__ void clearRanges(unsigned *ranges, int headSize) {
+// Empties the ranges of the key channels, and lists the first channels as indexed, which is right where all are. Grid: KV
+// heads.
+extern "C" __global__ void clearRanges(unsigned *ranges, int headSize, uint16_t *indexed, int indexedCount) {
     unsigned *range = ranges + size_t(blockIdx.x) * 2 * headSize;
     for (int c = threadIdx.x; c < headSize; c += blockDim.x) {
         range[c] = ordered(INFINITY);
         range[headSize + c] = ordered(-INFINITY);
+        if (c < indexedCount) {
+            indexed[blockIdx.x * indexedCount + c] = static_cast<uint16_t>(c);
+        }
     }
 }
 

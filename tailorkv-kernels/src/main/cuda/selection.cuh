@@ -7,7 +7,9 @@
 namespace decoding {
 
 struct Choice {
-    int channels[MAX_HEAD_SIZE];
+    // The critical channels, counted in the head and in the index.
+    uint16_t channels[MAX_HEAD_SIZE];
+    uint16_t places[MAX_HEAD_SIZE];
     __align__(16) float weights[MAX_HEAD_SIZE];
     float2 states[WARPS][MAX_GROUP];
     float logSumExp[MAX_GROUP];
@@ -31,12 +33,14 @@ struct Strips {
     unsigned middle;    // of channel lane % 16
     unsigned scale;
 
-    __device__ __forceinline__ void load(const uint8_t *index, const int *channels, int headSize) {
+    // `first`: the first of sixteen critical channels.
+    __device__ __forceinline__ void load(
+            const uint8_t *index, int parameters, const Choice &choice, int first, int headSize) {
         int lane = threadIdx.x % 32;
         const uint8_t *codes = index + lane / 4 * BITS;
 #pragma unroll
         for (int j = 0; j < 4; j++) {
-            const uint8_t *at = codes + channels[lane % 4 * 2 + j % 2 + j / 2 * 8] * 8 * BITS;
+            const uint8_t *at = codes + choice.places[first + lane % 4 * 2 + j % 2 + j / 2 * 8] * 8 * BITS;
             if constexpr (BITS == 2) {
                 low[j] = *reinterpret_cast<const uint16_t *>(at);
             } else if constexpr (BITS == 4) {
@@ -47,9 +51,9 @@ struct Strips {
                 high[j] = two.y;
             }
         }
-        int own = channels[lane % 16];
-        middle = indexMiddles(index, BITS, headSize)[own];
-        scale = indexScales(index, BITS, headSize)[own];
+        int own = choice.channels[first + lane % 16];
+        middle = reinterpret_cast<const uint16_t *>(index + parameters)[own];
+        scale = index[parameters + 2 * headSize + own];
     }
 
     // The codes of a token in channels 2t and 2t + 1 (`pair` 0) or 2t + 8 and 2t + 9 (1), as halves.
@@ -87,6 +91,7 @@ __device__ __noinline__ void score(
     int g = lane / 4;
     int t = lane % 4;
     int headSize = a->headSize;
+    int parameters = indexParameters(a);
     int levels = channelLevels(a);
     float multiple = static_cast<float>(levels / ((1 << BITS) - 1));
     float scale = a->scale / factor;
@@ -116,9 +121,9 @@ __device__ __noinline__ void score(
     Strips<BITS> next;
     const uint8_t *ahead = nullptr;
     if (items > 0) {
-        now.load(indexBlock(a, block, place.kvHead), choice.channels, headSize);
+        now.load(indexBlock(a, block, place.kvHead), parameters, choice, 0, headSize);
         advance(blockAhead, stepAhead);
-        next.load(indexBlock(a, blockAhead, place.kvHead), choice.channels + stepAhead * 16, headSize);
+        next.load(indexBlock(a, blockAhead, place.kvHead), parameters, choice, stepAhead * 16, headSize);
         advance(blockAhead, stepAhead);
         ahead = indexBlock(a, blockAhead, place.kvHead);
     }
@@ -126,7 +131,7 @@ __device__ __noinline__ void score(
     float bias[TILES];
     for (int item = 0; item < items * steps; item++) {
         Strips<BITS> afterNext;
-        afterNext.load(ahead, choice.channels + stepAhead * 16, headSize);
+        afterNext.load(ahead, parameters, choice, stepAhead * 16, headSize);
         advance(blockAhead, stepAhead);
         ahead = indexBlock(a, blockAhead, place.kvHead);
         if (step == 0) {
@@ -230,37 +235,38 @@ __device__ __noinline__ void score(
     }
 }
 
-// The critical channels: the largest |query| times extent of the keys. Published is the largest magnitude of the keys; a
-// channel with a large mean and a small range shifts all scores alike, so the range is used where ranking is per head.
+// The critical channels: those of the index with the largest |query| times extent of the keys.
 __device__ __noinline__ int chooseChannels(const Arguments *a, const Place &place, const float *q, int rows, Choice &choice) {
     int headSize = a->headSize;
-    const unsigned *range = a->ranges + size_t(place.kvHead) * 2 * headSize;
-    int c = threadIdx.x;
-    if (c < headSize) {
-        float low = unordered(range[c]);
-        float high = unordered(range[headSize + c]);
-        float extent = a->perHead ? high - low : fmaxf(fabsf(low), fabsf(high));
+    int indexed = a->indexedCount;
+    int i = threadIdx.x;
+    int c = 0;
+    if (i < indexed) {
+        c = a->indexed[place.kvHead * indexed + i];
         float largest = 0;
         for (int g = 0; g < rows; g++) {
             largest = fmaxf(largest, fabsf(q[g * headSize + c]));
         }
-        choice.weights[c] = largest * extent;
+        choice.weights[i] = largest * extentOf(a, place.kvHead, c);
+    } else if (i < (indexed + 3) / 4 * 4) {
+        choice.weights[i] = -1;
     }
     __syncthreads();
-    int count = min(a->channels, headSize);
-    if (c < headSize) {
-        float mine = choice.weights[c];
+    int count = min(a->channels, indexed);
+    if (i < indexed) {
+        float mine = choice.weights[i];
         int before = 0;
-        for (int other = 0; other < headSize; other += 4) {
+        for (int other = 0; other < indexed; other += 4) {
             float4 four = *reinterpret_cast<const float4 *>(choice.weights + other);
             float theirs[4] = {four.x, four.y, four.z, four.w};
 #pragma unroll
             for (int j = 0; j < 4; j++) {
-                before += theirs[j] > mine || (theirs[j] == mine && other + j < c);
+                before += theirs[j] > mine || (theirs[j] == mine && other + j < i);
             }
         }
         if (before < count) {
-            choice.channels[before] = c;
+            choice.channels[before] = static_cast<uint16_t>(c);
+            choice.places[before] = static_cast<uint16_t>(i);
         }
     }
     __syncthreads();
@@ -326,7 +332,7 @@ __device__ unsigned select(
     int count = chooseChannels(a, place, q, rows, choice);
     int steps = (count + 15) / 16;
     // The largest product of a query and a step of its channel becomes about 2^12.
-    int exponent = static_cast<int>(__float_as_uint(choice.weights[choice.channels[0]]) >> 23 & 255) - 127;
+    int exponent = static_cast<int>(__float_as_uint(choice.weights[choice.places[0]]) >> 23 & 255) - 127;
     float factor = __uint_as_float((127 + min(max(12 - exponent, -100), 100)) << 23);
     for (int i = threadIdx.x; i < steps * 16 * GROUP_ROWS; i += THREADS) {
         int g = i % GROUP_ROWS;
@@ -341,6 +347,7 @@ __device__ unsigned select(
     __syncthreads();
     if (threadIdx.x >= count && threadIdx.x < steps * 16) {
         choice.channels[threadIdx.x] = choice.channels[0];
+        choice.places[threadIdx.x] = choice.places[0];
     }
     __syncthreads();
 

@@ -32,7 +32,7 @@ final class GpuArguments {
     private static final int PAGES_AT_A_TIME = 16;
 
     /** Bytes of the struct. */
-    static final int STRUCT_BYTES = 240;
+    static final int STRUCT_BYTES = 248;
 
     private static final int BLOCKS = 0;
     private static final int RANGES = 8;
@@ -75,6 +75,8 @@ final class GpuArguments {
     private static final int TOUCHING = 220;
     private static final int NEXT_BLOCKS = 224;
     private static final int NEXT_SEALED = 232;
+    private static final int INDEXED_COUNT = 236;
+    private static final int INDEXED = 240;
 
     private final MemorySegment block;
 
@@ -95,6 +97,7 @@ final class GpuArguments {
         number(CHANNELS, settings.channels());
         number(PER_HEAD, settings.selection() == Settings.Selection.PER_HEAD ? 1 : 0);
         number(RING, settings.queries());
+        number(INDEXED_COUNT, settings.indexedChannels(shape.headSize()));
         block.set(ValueLayout.JAVA_FLOAT, SCALE, shape.scale());
         block.set(ValueLayout.JAVA_FLOAT, SOFT_CAP, shape.softCap());
     }
@@ -115,7 +118,8 @@ final class GpuArguments {
 
     /** Bytes of the index of one block of one KV head. */
     static int indexBytes(AttentionShape shape, Settings settings) {
-        return (shape.headSize() * (8 * settings.indexBits() + 3) + 15) & -16;
+        int codes = settings.indexedChannels(shape.headSize()) * 8 * settings.indexBits();
+        return (codes + 3 * shape.headSize() + 15) & -16;
     }
 
     /** Bytes of a quantized block of one KV head. */
@@ -133,13 +137,21 @@ final class GpuArguments {
         block.set(ValueLayout.JAVA_LONG, offset, value);
     }
 
-    void layer(long blocks, int kind, int sealed, int length, long ranges, long queries) {
+    /**
+     * Of the layer at hand.
+     *
+     * @param ranges of the key channels
+     * @param queries ring of the newest ones, 0 for none
+     * @param indexed channels that the index holds, 0 while they are not chosen
+     */
+    void layer(long blocks, int kind, int sealed, int length, long ranges, long queries, long indexed) {
         address(BLOCKS, blocks);
         number(KIND, kind);
         number(SEALED, sealed);
         number(LENGTH, length);
         address(RANGES, ranges);
         address(QUERIES, queries);
+        address(INDEXED, indexed);
     }
 
     void staged(int n, long q, long k, long v, long out) {

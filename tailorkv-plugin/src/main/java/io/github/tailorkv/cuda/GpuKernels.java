@@ -20,6 +20,8 @@ final class GpuKernels {
 
     final Gpu.Kernel append;
     final Gpu.Kernel sealRows;
+    final Gpu.Kernel fillIndex;
+    final Gpu.Kernel chooseIndexed;
     final Gpu.Kernel sealPacked;
     final Gpu.Kernel restore;
     final Gpu.Kernel expand;
@@ -41,6 +43,8 @@ final class GpuKernels {
         int rowBytes = headSize * Float.BYTES;
         append = gpu.kernel("append", 128, 0);
         sealRows = gpu.kernel("sealRows", THREADS, BlockLayout.BLOCK * GpuArguments.recordBytes(shape, settings));
+        fillIndex = gpu.kernel("fillIndex", THREADS, 0);
+        chooseIndexed = gpu.kernel("chooseIndexed", THREADS, 0);
         sealPacked = gpu.kernel("sealPacked", THREADS, BlockLayout.BLOCK * rowBytes);
         restore = gpu.kernel("restore", THREADS, 0);
         expand = gpu.kernel("expand", THREADS, 0);

@@ -31,8 +31,14 @@ final class GpuLayer implements AutoCloseable {
     private final Settings settings;
     private final @Nullable LayerKind fixed;
     private final BlockTable table;
+    private final int indexedCount;
+    /** Ranges of the key channels, then the list of those that the index holds. */
     private final long ranges;
     private final long rangeBytes;
+    private final long listBytes;
+    private boolean channelsChosen;
+    /** Whether the kind of the layer, or the channels that its index holds, depend on the prompt. */
+    private final boolean promptDecides;
     private long queries;
     private final long queryBytes;
     private int queryCount;
@@ -54,16 +60,27 @@ final class GpuLayer implements AutoCloseable {
         settings = model.settings();
         fixed = model.fixedKind(index);
         kind = fixed == LayerKind.EXACT ? LayerKind.EXACT : null;
+        indexedCount = settings.indexedChannels(shape.headSize());
+        channelsChosen = indexedCount == shape.headSize();
         rangeBytes = 2L * shape.kvHeads() * shape.headSize() * Integer.BYTES;
-        queryBytes = fixed == null ? (long) settings.queries() * shape.heads() * shape.headSize() * Float.BYTES : 0;
+        listBytes = (long) shape.kvHeads() * indexedCount * Short.BYTES;
+        promptDecides = fixed == null || (fixed == LayerKind.RETRIEVAL && !channelsChosen);
+        queryBytes = promptDecides ? (long) settings.queries() * shape.heads() * shape.headSize() * Float.BYTES : 0;
         table = new BlockTable(gpu, model.budget());
         try {
-            ranges = model.budget().allocate(rangeBytes);
+            ranges = model.budget().allocate(rangeBytes + listBytes);
         } catch (RuntimeException e) {
             table.close();
             throw e;
         }
-        gpu.launch(model.kernels().clearRanges, shape.kvHeads(), 1, 1, false, ranges, shape.headSize());
+        gpu.launch(
+                model.kernels().clearRanges, shape.kvHeads(), 1, 1, false, ranges, shape.headSize(), list(),
+                indexedCount);
+    }
+
+    /** Address of the list of the channels that the index holds. */
+    private long list() {
+        return ranges + rangeBytes;
     }
 
     int length() {
@@ -93,7 +110,9 @@ final class GpuLayer implements AutoCloseable {
 
     /** Fills in what the kernels must know of this layer. */
     void describe(GpuArguments arguments) {
-        arguments.layer(table.upload(), code(), sealed, length, ranges, kind == null ? queries : 0);
+        arguments.layer(
+                table.upload(), code(), sealed, length, ranges, kind == null ? queries : 0,
+                channelsChosen ? list() : 0);
     }
 
     /** Tells a decode step of the layer before this one where this one's rows are; false if they do not matter. */
@@ -109,7 +128,7 @@ final class GpuLayer implements AutoCloseable {
     void reserve(int n) {
         int blocks = (length + n + BlockLayout.BLOCK - 1) / BlockLayout.BLOCK;
         table.reserve(blocks);
-        if (kind == null && fixed == null && queries == 0) {
+        if (kind == null && promptDecides && queries == 0) {
             queries = model.budget().allocate(queryBytes);
             deviceBytes += queryBytes;
         }
@@ -262,17 +281,20 @@ final class GpuLayer implements AutoCloseable {
             return;
         }
         LayerKind decided = fixed;
-        if (decided == null) {
-            if (length < settings.leastTokensToJudge() || queryCount == 0) {
+        if (promptDecides) {
+            int least = fixed == null ? settings.leastTokensToJudge() : settings.leastTokensToChoose();
+            if (length < least || queryCount == 0 || sealed == 0) {
                 return;
             }
+        }
+        if (decided == null) {
             densePreference = work.densePreference(this, queryCount);
             decided = densePreference > settings.threshold() ? LayerKind.QUANTIZED : LayerKind.RETRIEVAL;
         }
         if (decided == LayerKind.QUANTIZED) {
             quantize(work);
         } else {
-            retrieve();
+            retrieve(work);
         }
         kind = decided;
         FlightEvents.settled(index, decided.label(), densePreference, length);
@@ -300,7 +322,13 @@ final class GpuLayer implements AutoCloseable {
         }
     }
 
-    private void retrieve() {
+    private void retrieve(GpuWorkspace work) {
+        if (!channelsChosen) {
+            channelsChosen = true;
+            work.describe(this);
+            gpu.launch(model.kernels().chooseIndexed, shape.kvHeads(), 1, 1, false, work.arguments(), queryCount);
+            gpu.launch(model.kernels().fillIndex, shape.kvHeads(), sealed, 1, false, work.arguments());
+        }
         for (int block = 0; block < sealed; block++) {
             long copy = table.get(BlockTable.HOST_ROWS, block);
             if (copy != 0) {
@@ -314,7 +342,7 @@ final class GpuLayer implements AutoCloseable {
     LayerStatistics statistics() {
         LayerKind known = kind == null ? fixed : kind;
         String label = known == null ? LayerStatistics.OPEN : known.label();
-        long resident = deviceBytes + table.bytesOnDevice() + rangeBytes;
+        long resident = deviceBytes + table.bytesOnDevice() + rangeBytes + listBytes;
         return new LayerStatistics(index, label, densePreference, length, resident, hostBytes);
     }
 
