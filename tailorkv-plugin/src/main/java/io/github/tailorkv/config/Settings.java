@@ -73,7 +73,7 @@ public record Settings(
     public static final int RAREST_SAMPLE = 1_000_000;
 
     /** A budget that nobody set; no model is too small for it. */
-    public static final int DEFAULT_BUDGET = 512;
+    public static final int DEFAULT_BUDGET = 768;
 
     /** Precision of offloaded keys and values. */
     public enum Rows {
