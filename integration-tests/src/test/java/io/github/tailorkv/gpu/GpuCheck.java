@@ -60,7 +60,7 @@ public final class GpuCheck {
             add("published", shape(8, 1, 64, 0), 4, 0.4, steps(400, 1, 1), "policy=retrieve", "preset=paper",
                     "budget=48");
             add("online", shape(4, 2, 64, 0), 4, 0.2, steps(512, 512, 200, 1, 1), "policy=online");
-            add("256", shape(2, 1, 256, 20), 2, 0.2, steps(200, 1, 1), "policy=retrieve", "budget=32");
+            add("256", shape(2, 1, 256, 20), 2, 0.2, steps(220, 1, 1), "policy=retrieve", "budget=32");
             return;
         }
         for (int headSize : new int[] {64, 80, 96, 112, 128, 160, 192, 256}) {
@@ -101,7 +101,7 @@ public final class GpuCheck {
         add("rewound, open", llama, 2, 5e-2, rewound, "policy=online", "budget=1000");
         add("generated", llama, 4, 0.3, generated, "policy=retrieve", "budget=64");
         add("generated", llama, 2, 0.25, generated, "policy=quantize", "bits=4");
-        add("all tokens wanted", llama, 1, 5e-2, longer, "policy=retrieve", "budget=4096");
+        add("all tokens wanted", llama, 1, 5e-2, longer, "policy=retrieve", "index.share=1", "budget=4096");
         add("online, peaked", llama, 8, 0.2, longer, "policy=online");
         add("online, flat", llama, 0.01, 0.5, longer, "policy=online");
         for (String policy : new String[] {"exact", "quantize", "retrieve"}) {

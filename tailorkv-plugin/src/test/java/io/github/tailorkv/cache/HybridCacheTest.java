@@ -133,7 +133,7 @@ class HybridCacheTest {
     @MethodSource("shapes")
     void retrievalOfEverythingIsAttentionInEightBits(AttentionShape shape) {
         long seed = new Random().nextLong();
-        Settings settings = SessionDriver.settings("policy=retrieve", "budget=4096");
+        Settings settings = SessionDriver.settings("policy=retrieve", "budget=4096", "index.share=1");
         try (SessionDriver driver = new SessionDriver(shape, settings, seed)) {
             driver.feed(400, 1.5);
             for (int i = 0; i < 70; i++) {
@@ -216,7 +216,7 @@ class HybridCacheTest {
     @Test
     void densePreferenceEqualsItsDefinition() {
         long seed = new Random().nextLong();
-        Settings settings = SessionDriver.settings("policy=online", "queries=5", "keep=0.1");
+        Settings settings = SessionDriver.settings("policy=online", "budget=512", "queries=5", "keep=0.1");
         try (SessionDriver driver = new SessionDriver(GQA, settings, seed)) {
             java.util.List<float[]> asked = new java.util.ArrayList<>();
             for (int i = 0; i < 5; i++) {
@@ -260,7 +260,8 @@ class HybridCacheTest {
     void densePreferenceOfHandMadeAttention() {
         double[] ratios = {19, 1, 1e13, 76, 1 / 19.0, 1};
         double[] golden = {0.5, 0.95, 0, 0.2, 1 - 64 / (64 / 19.0 + 1216), 0.95};
-        try (SessionDriver driver = new SessionDriver(GQA, SessionDriver.settings("policy=online", "queries=1"), 1)) {
+        try (SessionDriver driver = new SessionDriver(GQA,
+                SessionDriver.settings("policy=online", "budget=512", "queries=1"), 1)) {
             float[] query = new float[GQA.heads() * GQA.headSize()];
             for (int head = 0; head < GQA.heads(); head++) {
                 query[head * GQA.headSize()] = (float) (Math.log(ratios[head]) / GQA.scale());
@@ -293,9 +294,11 @@ class HybridCacheTest {
                         SessionDriver.settings("policy=quantize"),
                         SessionDriver.settings("policy=quantize", "bits=8"),
                         SessionDriver.settings("policy=quantize", "bits=1"),
-                        SessionDriver.settings("policy=retrieve", "rows=int4", "budget=4096"),
-                        SessionDriver.settings("policy=retrieve", "index=4", "rows=bf16", "budget=4096"),
-                        SessionDriver.settings("policy=retrieve", "index=8", "offload=disk", "budget=4096"),
+                        SessionDriver.settings("policy=retrieve", "rows=int4", "budget=4096", "index.share=1"),
+                        SessionDriver.settings("policy=retrieve", "index=4", "rows=bf16", "budget=4096",
+                                "index.share=1"),
+                        SessionDriver.settings("policy=retrieve", "index=8", "offload=disk", "budget=4096",
+                                "index.share=1"),
                         SessionDriver.settings("policy=retrieve", "tail=true")));
     }
 

@@ -74,6 +74,8 @@ class SettingsTest {
     @Test
     void aTailOfCodesIsTheIndexOfFourBits() {
         assertEquals(8, settings("tailorkv.index", "8").indexBits());
+        assertEquals(0.25, settings("tailorkv.index.share", "0.25").indexShare());
+        assertTrue(complaint("tailorkv.index.share", "0").contains("a number above 0 and up to 1"));
         assertTrue(complaint("tailorkv.index", "2", "tailorkv.tail", "true").contains("needs tailorkv.index=4"));
         assertEquals(2, settings("tailorkv.index", "2", "tailorkv.tail", "true", "tailorkv.rows", "bf16").indexBits());
     }
