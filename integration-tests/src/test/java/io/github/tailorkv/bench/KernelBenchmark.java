@@ -85,7 +85,6 @@ public class KernelBenchmark {
     private MemorySegment highValues = MemorySegment.NULL;
     private MemorySegment records = MemorySegment.NULL;
     private MemorySegment rowRecords = MemorySegment.NULL;
-    private MemorySegment rowValues = MemorySegment.NULL;
     private MemorySegment panels = MemorySegment.NULL;
     private final MemorySegment[] recordSegments = new MemorySegment[TOKENS];
     private final long[] recordOffsets = new long[TOKENS];
@@ -129,7 +128,6 @@ public class KernelBenchmark {
         records = arena.allocate(BLOCKS * TOKENS * recordBytes, 64);
         panels = arena.allocate((BLOCKS + BlockLayout.PANEL - 1) / BlockLayout.PANEL * panelBytes, 64);
         rowRecords = arena.allocate(BLOCKS * TOKENS * rowBytes, 64);
-        rowValues = arena.allocate(tileBytes, 64);
         queries = gaussian(arena, (long) PREFILL_ROWS * headSize);
         weights = gaussian(arena, (long) PREFILL_ROWS * TOKENS);
         scores = arena.allocate((long) PREFILL_ROWS * TOKENS * 4, 64);
@@ -332,16 +330,44 @@ public class KernelBenchmark {
         return tile;
     }
 
-    /** Keys and values of 64 dominant tokens, each a record of 8 bits in another block, into rows. */
+    /** Fetching the records of 64 dominant tokens, of 8 bits and each in another block. */
     @Benchmark
-    public MemorySegment unpackRecords(Work work) {
+    public MemorySegment touchRecords(Work work) {
+        chooseRecords();
+        attention.touchRecords(recordSegments, recordOffsets, TOKENS, 8, headSize);
+        work.bytes += TOKENS * rowBytes;
+        return state;
+    }
+
+    @Benchmark
+    public MemorySegment recordScores(Work work) {
+        chooseRecords();
+        attention.touchRecords(recordSegments, recordOffsets, TOKENS, 8, headSize);
+        attention.recordScores(
+                recordSegments, recordOffsets, TOKENS, 8, headSize, queries, 0, queryBytes, rows, scores, 0);
+        work.flops += 2L * rows * TOKENS * headSize;
+        work.bytes += TOKENS * rowBytes;
+        return scores;
+    }
+
+    /** Scores and sums of 64 dominant tokens, whose records are fetched first: what a retrieval layer does, but for the softmax. */
+    @Benchmark
+    public MemorySegment attendRecords(Work work) {
+        chooseRecords();
+        attention.touchRecords(recordSegments, recordOffsets, TOKENS, 8, headSize);
+        attention.recordScores(
+                recordSegments, recordOffsets, TOKENS, 8, headSize, queries, 0, queryBytes, rows, scores, 0);
+        attention.recordAccumulate(recordSegments, recordOffsets, TOKENS, 8, headSize, weights, 0, rows, sums, 0);
+        work.flops += 4L * rows * TOKENS * headSize;
+        work.bytes += TOKENS * rowBytes;
+        return sums;
+    }
+
+    private void chooseRecords() {
         for (int i = 0; i < TOKENS; i++) {
             long block = block();
             recordOffsets[i] = (block * TOKENS + block * 7 % TOKENS) * rowBytes;
         }
-        attention.unpackRecords(recordSegments, recordOffsets, TOKENS, 8, headSize, tile, 0, rowValues, 0);
-        work.bytes += 2 * tileBytes + TOKENS * rowBytes;
-        return tile;
     }
 
     /** Approximate scores of a panel of 16 blocks. */
@@ -353,14 +379,6 @@ public class KernelBenchmark {
                 CHANNELS, queries, 0, queryBytes, rows, scores, 0);
         work.flops += 2L * rows * BlockLayout.PANEL * TOKENS * CHANNELS;
         work.bytes += panelBytes * CHANNELS / headSize;
-        return scores;
-    }
-
-    @Benchmark
-    public MemorySegment rowScores(Work work) {
-        attention.rowScores(tiles, block() * tileBytes, TOKENS, headSize, queries, 0, queryBytes, rows, scores, 0);
-        work.flops += 2L * rows * TOKENS * headSize;
-        work.bytes += tileBytes;
         return scores;
     }
 

@@ -36,18 +36,6 @@ public interface AttentionKernels {
             MemorySegment s, long sOffset);
 
     /**
-     * As {@link #scores} for keys that lie token by token: {@code s[r][t] = sum_c q[r][c] * k[t][c]} for
-     * {@code t < tokens}; other scores are left as they are.
-     *
-     * @param k keys, {@code float[tokens][headSize]}
-     * @param s scores, {@code float[rows][64]} contiguous
-     */
-    void rowScores(
-            MemorySegment k, long kOffset, int tokens, int headSize,
-            MemorySegment q, long qOffset, long qStride, int rows,
-            MemorySegment s, long sOffset);
-
-    /**
      * Weighted sum of values: {@code acc[r][c] += sum_{t < tokens} p[r][t] * v[t][c]}.
      *
      * @param v value tile, {@code float[64][headSize]}
@@ -133,6 +121,39 @@ public interface AttentionKernels {
             MemorySegment q, long qOffset, long qStride, int rows,
             MemorySegment s, long sOffset);
 
+    // ---- token records ---------------------------------------------------------------------------------------------
+
+    /**
+     * Brings token records into the cache, all of them at the same time, before {@link #recordScores} and
+     * {@link #recordAccumulate} read one after the other. Changes no result.
+     *
+     * @param segments segments that hold the records
+     * @param offsets of the records in their segments
+     * @param count how many of both arrays are meant, at most 64
+     * @param bits 4, 8 or 16
+     */
+    void touchRecords(MemorySegment[] segments, long[] offsets, int count, int bits, int headSize);
+
+    /**
+     * As {@link #scores} for the keys of token records, wherever they lie: {@code s[r][t] = sum_c q[r][c] * k[t][c]} for
+     * {@code t < count}; other scores are left as they are. Records as in {@link #touchRecords}.
+     *
+     * @param s scores, {@code float[rows][64]} contiguous
+     */
+    void recordScores(
+            MemorySegment[] segments, long[] offsets, int count, int bits, int headSize,
+            MemorySegment q, long qOffset, long qStride, int rows,
+            MemorySegment s, long sOffset);
+
+    /**
+     * As {@link #accumulate} for the values of token records: {@code acc[r][c] += sum_{t < count} p[r][t] * v[t][c]}.
+     * Records as in {@link #touchRecords}.
+     */
+    void recordAccumulate(
+            MemorySegment[] segments, long[] offsets, int count, int bits, int headSize,
+            MemorySegment p, long pOffset, int rows,
+            MemorySegment acc, long accOffset);
+
     // ---- building and reading blocks -------------------------------------------------------------------------------
 
     /** Quantizes a full key tile (64 tokens) into a packed key block of {@code bits} bits, per channel. */
@@ -212,19 +233,6 @@ public interface AttentionKernels {
     /** Restores the tiles that {@link #packRecords} stored. */
     void loadRecords(
             MemorySegment rows, long records, int bits, int headSize,
-            MemorySegment keys, long keysOffset, MemorySegment values, long valuesOffset);
-
-    /**
-     * Reads token records back, wherever they lie: the key and value of record i become row i of two matrices of F32.
-     *
-     * @param rows segments that hold the records
-     * @param records offsets of the records in their segments
-     * @param count how many of both arrays are meant, at most 64
-     * @param bits 4, 8 or 16
-     * @param keys {@code float[count][headSize]}; values likewise
-     */
-    void unpackRecords(
-            MemorySegment[] rows, long[] records, int count, int bits, int headSize,
             MemorySegment keys, long keysOffset, MemorySegment values, long valuesOffset);
 
     /** Converts {@code count} F32 to BF16, round to nearest even. */

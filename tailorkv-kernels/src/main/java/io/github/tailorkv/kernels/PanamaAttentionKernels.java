@@ -26,8 +26,8 @@ import jdk.incubator.vector.FloatVector;
 
 /**
  * The kernels with the Vector API. This class turns segments into checked addresses; the work is done by
- * {@link TileProduct}, {@link RowProduct}, {@link PackedProduct}, {@link IndexProduct}, {@link OnlineSoftmax},
- * {@link BlockQuantizer}, {@link BlockReader}, {@link TokenRecords}, {@link ScoreSelection} and {@link RowConversion}. Head sizes are multiples of 16.
+ * {@link TileProduct}, {@link RowProduct}, {@link PackedProduct}, {@link IndexProduct}, {@link RecordProduct},
+ * {@link OnlineSoftmax}, {@link BlockQuantizer}, {@link BlockReader}, {@link TokenRecords}, {@link ScoreSelection} and {@link RowConversion}. Head sizes are multiples of 16.
  */
 final class PanamaAttentionKernels implements AttentionKernels {
 
@@ -50,17 +50,6 @@ final class PanamaAttentionKernels implements AttentionKernels {
         long scores = address(s, sOffset, rows * TILE_ROW);
         clear(scores, rows * TILE_ROW);
         TileProduct.multiply(queries, qStride, rows, headSize, keys, TILE_ROW, BLOCK, scores, TILE_ROW);
-    }
-
-    @Override
-    public void rowScores(
-            MemorySegment k, long kOffset, int tokens, int headSize,
-            MemorySegment q, long qOffset, long qStride, int rows,
-            MemorySegment s, long sOffset) {
-        long keys = address(k, kOffset, (long) tokens * headSize * FLOAT);
-        long queries = address(q, qOffset, qStride, rows, (long) headSize * FLOAT);
-        long scores = address(s, sOffset, rows * TILE_ROW);
-        RowProduct.multiply(queries, qStride, rows, headSize, keys, tokens, scores, TILE_ROW);
     }
 
     @Override
@@ -166,6 +155,48 @@ final class PanamaAttentionKernels implements AttentionKernels {
                 channels == null ? ALL_CHANNELS : channels, channels == null ? headSize : channelCount,
                 address(q, qOffset, qStride, rows, (long) headSize * FLOAT), qStride, rows,
                 address(s, sOffset, TILE_ROW * rows * (to - from)));
+    }
+
+    @Override
+    public void touchRecords(MemorySegment[] segments, long[] offsets, int count, int bits, int headSize) {
+        int bytes = recordBytes(bits, headSize);
+        TokenRecords.touch(TokenRecords.addresses(segments, offsets, count, bytes), count, bytes);
+    }
+
+    @Override
+    public void recordScores(
+            MemorySegment[] segments, long[] offsets, int count, int bits, int headSize,
+            MemorySegment q, long qOffset, long qStride, int rows,
+            MemorySegment s, long sOffset) {
+        long rowBytes = (long) headSize * FLOAT;
+        long[] records = TokenRecords.addresses(segments, offsets, count, recordBytes(bits, headSize));
+        long queries = address(q, qOffset, qStride, rows, rowBytes);
+        long scores = address(s, sOffset, rows * TILE_ROW);
+        if (bits == 8) {
+            RecordProduct.scores(records, count, headSize, queries, qStride, rows, scores, TILE_ROW);
+        } else {
+            long keys = TokenRecords.room(BLOCK * rowBytes);
+            TokenRecords.readKeys(records, count, bits, headSize, keys);
+            RowProduct.multiply(queries, qStride, rows, headSize, keys, count, scores, TILE_ROW);
+        }
+    }
+
+    @Override
+    public void recordAccumulate(
+            MemorySegment[] segments, long[] offsets, int count, int bits, int headSize,
+            MemorySegment p, long pOffset, int rows,
+            MemorySegment acc, long accOffset) {
+        long rowBytes = (long) headSize * FLOAT;
+        long[] records = TokenRecords.addresses(segments, offsets, count, recordBytes(bits, headSize));
+        long weights = address(p, pOffset, rows * TILE_ROW);
+        long sums = address(acc, accOffset, rows * rowBytes);
+        if (bits == 8) {
+            RecordProduct.accumulate(records, count, headSize, weights, TILE_ROW, rows, sums, rowBytes);
+        } else {
+            long values = TokenRecords.room(BLOCK * rowBytes);
+            TokenRecords.readValues(records, count, bits, headSize, values);
+            TileProduct.multiply(weights, TILE_ROW, rows, count, values, rowBytes, headSize, sums, rowBytes);
+        }
     }
 
     private static void clear(long address, long bytes) {
@@ -296,20 +327,6 @@ final class PanamaAttentionKernels implements AttentionKernels {
         TokenRecords.load(address(rows, records, (long) BLOCK * recordBytes(bits, headSize)), bits, headSize,
                 address(keys, keysOffset, keyTileBytes(headSize)),
                 address(values, valuesOffset, valueTileBytes(headSize)));
-    }
-
-    @Override
-    public void unpackRecords(
-            MemorySegment[] rows, long[] records, int count, int bits, int headSize,
-            MemorySegment keys, long keysOffset, MemorySegment values, long valuesOffset) {
-        int bytes = recordBytes(bits, headSize);
-        long[] addresses = TokenRecords.addresses();
-        for (int i = 0; i < count; i++) {
-            addresses[i] = address(rows[i], records[i], bytes);
-        }
-        TokenRecords.read(addresses, count, bits, headSize,
-                address(keys, keysOffset, (long) count * headSize * FLOAT),
-                address(values, valuesOffset, (long) count * headSize * FLOAT));
     }
 
     @Override

@@ -11,7 +11,7 @@ import static jdk.incubator.vector.VectorOperators.ADD;
 import jdk.incubator.vector.FloatVector;
 
 /**
- * Scores of keys that lie token by token, as rows that were read back one by one do: {@code C[r][t] = A[r] . B[t]}.
+ * Scores of keys that lie token by token, as those unpacked from records one by one do: {@code C[r][t] = A[r] . B[t]}.
  *
  * <p>A dot product along a row ends in a sum across lanes, which {@link TileProduct} avoids by its channel-major tiles.
  * For tokens gathered from anywhere the tile would have to be written first, a number at a time, and that costs more than

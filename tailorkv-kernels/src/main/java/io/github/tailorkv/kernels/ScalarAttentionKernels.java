@@ -69,22 +69,6 @@ public final class ScalarAttentionKernels implements AttentionKernels {
     }
 
     @Override
-    public void rowScores(
-            MemorySegment k, long kOffset, int tokens, int headSize,
-            MemorySegment q, long qOffset, long qStride, int rows,
-            MemorySegment s, long sOffset) {
-        for (int r = 0; r < rows; r++) {
-            for (int t = 0; t < tokens; t++) {
-                float sum = 0;
-                for (int c = 0; c < headSize; c++) {
-                    sum += q.get(F32, at(qOffset + r * qStride, c)) * k.get(F32, at(kOffset, t * headSize + c));
-                }
-                s.set(F32, at(sOffset, r * BLOCK + t), sum);
-            }
-        }
-    }
-
-    @Override
     public void accumulate(
             MemorySegment v, long vOffset, int headSize,
             MemorySegment p, long pOffset, int rows, int tokens,
@@ -531,16 +515,44 @@ public final class ScalarAttentionKernels implements AttentionKernels {
     }
 
     @Override
-    public void unpackRecords(
-            MemorySegment[] rows, long[] records, int count, int bits, int headSize,
-            MemorySegment keys, long keysOffset, MemorySegment values, long valuesOffset) {
+    public void touchRecords(MemorySegment[] segments, long[] offsets, int count, int bits, int headSize) {
+        // One number at a time, the processor has time enough to fetch them.
+    }
+
+    @Override
+    public void recordScores(
+            MemorySegment[] segments, long[] offsets, int count, int bits, int headSize,
+            MemorySegment q, long qOffset, long qStride, int rows,
+            MemorySegment s, long sOffset) {
+        MemorySegment key = MemorySegment.ofArray(new float[headSize]);
+        for (int t = 0; t < count; t++) {
+            unpackRow(segments[t], offsets[t], offsets[t] + 2L * recordCodes(bits, headSize), bits, headSize, key, 0);
+            for (int r = 0; r < rows; r++) {
+                float sum = 0;
+                for (int c = 0; c < headSize; c++) {
+                    sum += q.get(F32, at(qOffset + r * qStride, c)) * key.get(F32, at(0, c));
+                }
+                s.set(F32, at(sOffset, r * BLOCK + t), sum);
+            }
+        }
+    }
+
+    @Override
+    public void recordAccumulate(
+            MemorySegment[] segments, long[] offsets, int count, int bits, int headSize,
+            MemorySegment p, long pOffset, int rows,
+            MemorySegment acc, long accOffset) {
         int codes = recordCodes(bits, headSize);
-        int parameters = recordParameters(bits, headSize);
-        for (int i = 0; i < count; i++) {
-            long fields = records[i] + 2L * codes;
-            unpackRow(rows[i], records[i], fields, bits, headSize, keys, at(keysOffset, i * headSize));
-            unpackRow(rows[i], records[i] + codes, fields + parameters, bits, headSize, values,
-                    at(valuesOffset, i * headSize));
+        MemorySegment value = MemorySegment.ofArray(new float[headSize]);
+        for (int t = 0; t < count; t++) {
+            long fields = offsets[t] + 2L * codes + recordParameters(bits, headSize);
+            unpackRow(segments[t], offsets[t] + codes, fields, bits, headSize, value, 0);
+            for (int r = 0; r < rows; r++) {
+                float weight = p.get(F32, at(pOffset, r * BLOCK + t));
+                for (int c = 0; c < headSize; c++) {
+                    add(acc, at(accOffset, r * headSize + c), weight * value.get(F32, at(0, c)));
+                }
+            }
         }
     }
 

@@ -19,13 +19,14 @@ import static jdk.incubator.vector.VectorOperators.ZERO_EXTEND_B2I;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.Objects;
 
 import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 
 /**
- * Writes token records and reads them back.
+ * Writes token records, reads them back and brings them into the cache; {@link RecordProduct} computes with them.
  *
  * <p>Dominant tokens come from all over a session and are in no cache, so the loads come first and the arithmetic second:
  * one load a cache line, none of which waits for another, and a dozen misses pass at the same time. Reading record after
@@ -39,29 +40,43 @@ final class TokenRecords {
     private static final ThreadLocal<TokenRecords> OF_THREAD = ThreadLocal.withInitial(TokenRecords::new);
 
     private final long[] addresses = new long[BLOCK];
-    /** One key, on its way between its column and its record. */
-    private MemorySegment key = Arena.ofAuto().allocate(256 * FLOAT, 64);
+    private MemorySegment room = Arena.ofAuto().allocate(256 * FLOAT, 64);
     /** Keeps the compiler from dropping loads whose values nobody needs. */
     @SuppressWarnings("unused")
     private int touched;
 
     private TokenRecords() {}
 
-    /** Room for the addresses of a block's worth of records. */
-    static long[] addresses() {
-        return OF_THREAD.get().addresses;
+    /** Addresses of {@code count} records, at most a block's worth; valid until the thread asks again. */
+    @SuppressWarnings({"ReferenceEquality", "MemorySegmentReferenceEquality"})
+    static long[] addresses(MemorySegment[] segments, long[] offsets, int count, int bytes) {
+        long[] addresses = OF_THREAD.get().addresses;
+        MemorySegment segment = MemorySegment.NULL;
+        long start = 0;
+        long size = 0;
+        for (int i = 0; i < count; i++) {
+            // Most lie in a segment with their neighbours, and asking one whether it is alive takes longer than the rest.
+            if (segments[i] != segment) {
+                segment = segments[i];
+                size = segment.byteSize();
+                start = NativeMemory.address(segment, 0, size);
+            }
+            addresses[i] = start + Objects.checkFromIndexSize(offsets[i], bytes, size);
+        }
+        return addresses;
     }
 
-    private static long key(int headSize) {
+    /** Memory of this thread for keys or values on their way to or from their records. */
+    static long room(long bytes) {
         TokenRecords scratch = OF_THREAD.get();
-        if (scratch.key.byteSize() < (long) headSize * FLOAT) {
-            scratch.key = Arena.ofAuto().allocate((long) headSize * FLOAT, 64);
+        if (scratch.room.byteSize() < bytes) {
+            scratch.room = Arena.ofAuto().allocate(bytes, 64);
         }
-        return scratch.key.address();
+        return scratch.room.address();
     }
 
     static void pack(long keys, long values, int headSize, int bits, long records) {
-        long key = key(headSize);
+        long key = room((long) headSize * FLOAT);
         int codes = BlockLayout.recordCodes(bits, headSize);
         int parameters = BlockLayout.recordParameters(bits, headSize);
         for (int t = 0; t < BLOCK; t++) {
@@ -80,36 +95,47 @@ final class TokenRecords {
     }
 
     static void load(long records, int bits, int headSize, long keys, long values) {
-        long key = key(headSize);
+        long key = room((long) headSize * FLOAT);
         int bytes = BlockLayout.recordBytes(bits, headSize);
         for (int t = 0; t < BLOCK; t++) {
-            unpack(records + (long) t * bytes, bits, headSize, key, values + (long) t * headSize * FLOAT);
+            long record = records + (long) t * bytes;
+            readKey(record, bits, headSize, key);
+            readValue(record, bits, headSize, values + (long) t * headSize * FLOAT);
             RowConversion.intoColumn(key, headSize, keys + t * (long) FLOAT, (long) BLOCK * FLOAT);
         }
     }
 
-    static void read(long[] records, int count, int bits, int headSize, long keys, long values) {
-        int bytes = BlockLayout.recordBytes(bits, headSize);
-        OF_THREAD.get().touched = touch(records, count, bytes);
+    static void readKeys(long[] records, int count, int bits, int headSize, long keys) {
         for (int i = 0; i < count; i++) {
-            long row = (long) i * headSize * FLOAT;
-            unpack(records[i], bits, headSize, keys + row, values + row);
+            readKey(records[i], bits, headSize, keys + (long) i * headSize * FLOAT);
         }
     }
 
-    private static void unpack(long record, int bits, int headSize, long key, long value) {
-        int codes = BlockLayout.recordCodes(bits, headSize);
+    static void readValues(long[] records, int count, int bits, int headSize, long values) {
+        for (int i = 0; i < count; i++) {
+            readValue(records[i], bits, headSize, values + (long) i * headSize * FLOAT);
+        }
+    }
+
+    private static void readKey(long record, int bits, int headSize, long key) {
         if (bits == 16) {
             RowConversion.fromBFloat16(record, key, headSize);
-            RowConversion.fromBFloat16(record + codes, value, headSize);
         } else {
-            long fields = record + 2L * codes;
-            unpack(record, fields, bits, headSize, key);
-            unpack(record + codes, fields + BlockLayout.recordParameters(bits, headSize), bits, headSize, value);
+            unpack(record, record + 2L * BlockLayout.recordCodes(bits, headSize), bits, headSize, key);
         }
     }
 
-    private static int touch(long[] records, int count, int bytes) {
+    private static void readValue(long record, int bits, int headSize, long value) {
+        int codes = BlockLayout.recordCodes(bits, headSize);
+        if (bits == 16) {
+            RowConversion.fromBFloat16(record + codes, value, headSize);
+        } else {
+            long fields = record + 2L * codes + BlockLayout.recordParameters(bits, headSize);
+            unpack(record + codes, fields, bits, headSize, value);
+        }
+    }
+
+    static void touch(long[] records, int count, int bytes) {
         int sum = 0;
         for (int i = 0; i < count; i++) {
             long record = records[i];
@@ -118,7 +144,7 @@ final class TokenRecords {
             }
             sum += ALL.get(JAVA_BYTE, record + bytes - 1);
         }
-        return sum;
+        OF_THREAD.get().touched = sum;
     }
 
     private static void unpack(long codes, long fields, int bits, int headSize, long target) {

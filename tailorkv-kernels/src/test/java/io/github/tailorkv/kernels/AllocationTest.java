@@ -79,7 +79,6 @@ class AllocationTest {
         calls.put("logSumExpStep", () -> kernels.logSumExpStep(a, 0, 1001, state, 0));
         calls.put("scaleScores", () -> kernels.scaleScores(b, 0, 1001, 1, 0));
         calls.put("scaleScores, cap 30", () -> kernels.scaleScores(b, 0, 1001, 1, 30));
-        calls.put("rowScores", () -> kernels.rowScores(a, 0, 9, h, b, 0, 4L * h, 3, c, 0));
         MemorySegment panel = arena.allocate(BlockLayout.panelBytes(8, h));
         MemorySegment records = arena.allocate((long) BLOCK * BlockLayout.recordBytes(16, h));
         MemorySegment[] segments = {records, records, records};
@@ -98,8 +97,13 @@ class AllocationTest {
         for (int bits : new int[] {4, 8, 16}) {
             calls.put("packRecords, bits " + bits, () -> kernels.packRecords(a, 0, b, 0, h, bits, records, 0));
             calls.put("loadRecords, bits " + bits, () -> kernels.loadRecords(records, 0, bits, h, c, 0, b, 0));
-            calls.put("unpackRecords, bits " + bits,
-                    () -> kernels.unpackRecords(segments, offsets, 3, bits, h, c, 0, b, 0));
+            calls.put("touchRecords, bits " + bits, () -> kernels.touchRecords(segments, offsets, 3, bits, h));
+            for (int rows : new int[] {1, 7}) {
+                calls.put("recordScores of " + rows + ", bits " + bits,
+                        () -> kernels.recordScores(segments, offsets, 3, bits, h, b, 0, 4L * h, rows, c, 0));
+                calls.put("recordAccumulate " + rows + ", bits " + bits,
+                        () -> kernels.recordAccumulate(segments, offsets, 3, bits, h, b, 0, rows, c, 0));
+            }
         }
         calls.put("threshold", () -> kernels.threshold(values, 1001, 77));
         calls.put("putKey", () -> kernels.putKey(a, 0, h, c, 0, 40));

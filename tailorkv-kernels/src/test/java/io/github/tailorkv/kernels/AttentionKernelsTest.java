@@ -368,22 +368,6 @@ class AttentionKernelsTest {
 
     @ParameterizedTest
     @ValueSource(ints = {16, 32, 48, 64, 80, 96, 112, 128, 256})
-    void rowScores(int headSize) {
-        for (int tokens = 0; tokens <= BLOCK; tokens += 1 + random.nextInt(5)) {
-            int rows = ROWS[random.nextInt(ROWS.length)];
-            MemorySegment k = gaussian(tokens * headSize);
-            int stride = headSize + random.nextInt(3);
-            MemorySegment q = gaussian((rows - 1) * stride + headSize);
-            MemorySegment expected = gaussian(rows * BLOCK);
-            MemorySegment actual = memory.copy(expected);
-            scalar.rowScores(k, 0, tokens, headSize, q, 0, stride * 4L, rows, expected, 0);
-            vector.rowScores(k, 0, tokens, headSize, q, 0, stride * 4L, rows, actual, 0);
-            assertClose(expected, actual, headSize, "rows " + rows + ", tokens " + tokens);
-        }
-    }
-
-    @ParameterizedTest
-    @ValueSource(ints = {16, 32, 48, 64, 80, 96, 112, 128, 256})
     void records(int headSize) {
         for (int bits : new int[] {4, 8, 16}) {
             MemorySegment keys = unruly(headSize * BLOCK);
@@ -403,25 +387,80 @@ class AttentionKernelsTest {
             vector.loadRecords(rows, 0, bits, headSize, actualKeys, 0, actualValues, 0);
             assertClose(expectedKeys, actualKeys, 4, "keys of tiles, bits " + bits);
             assertClose(expectedValues, actualValues, 4, "values of tiles, bits " + bits);
+        }
+    }
 
-            MemorySegment one = memory.copy(rows.asSlice(7L * size, size));
+    @ParameterizedTest
+    @ValueSource(ints = {16, 32, 48, 64, 80, 96, 112, 128, 256})
+    void attentionOverRecords(int headSize) {
+        for (int bits : new int[] {4, 8, 16}) {
+            int size = BlockLayout.recordBytes(bits, headSize);
+            MemorySegment records = memory.bytes((long) BLOCK * size);
+            scalar.packRecords(gaussian(headSize * BLOCK), 0, gaussian(headSize * BLOCK), 0, headSize, bits, records,
+                    0);
+            MemorySegment one = memory.copy(records.asSlice(7L * size, size));
             MemorySegment[] segments = new MemorySegment[BLOCK];
             long[] offsets = new long[BLOCK];
-            int count = random.nextInt(BLOCK + 1);
-            for (int i = 0; i < count; i++) {
-                boolean alone = random.nextBoolean();
-                segments[i] = alone ? one : rows;
+            for (int i = 0; i < BLOCK; i++) {
+                boolean alone = random.nextInt(3) == 0;
+                segments[i] = alone ? one : records;
                 offsets[i] = alone ? 0 : (long) random.nextInt(BLOCK) * size;
             }
-            expectedKeys = memory.floats(headSize * count);
-            actualKeys = memory.floats(headSize * count);
-            expectedValues = memory.floats(headSize * count);
-            actualValues = memory.floats(headSize * count);
-            scalar.unpackRecords(segments, offsets, count, bits, headSize, expectedKeys, 0, expectedValues, 0);
-            vector.unpackRecords(segments, offsets, count, bits, headSize, actualKeys, 0, actualValues, 0);
-            assertClose(expectedKeys, actualKeys, 4, "keys of tokens, bits " + bits);
-            assertClose(expectedValues, actualValues, 4, "values of tokens, bits " + bits);
+            for (int count = 0; count <= BLOCK; count++) {
+                int rows = ROWS[(count + bits) % ROWS.length];
+                String what = "bits " + bits + ", rows " + rows + ", records " + count;
+                vector.touchRecords(segments, offsets, count, bits, headSize);
+
+                int stride = headSize + random.nextInt(3);
+                MemorySegment q = gaussian((rows - 1) * stride + headSize);
+                MemorySegment expected = gaussian(rows * BLOCK);
+                MemorySegment actual = memory.copy(expected);
+                scalar.recordScores(segments, offsets, count, bits, headSize, q, 0, stride * 4L, rows, expected, 0);
+                vector.recordScores(segments, offsets, count, bits, headSize, q, 0, stride * 4L, rows, actual, 0);
+                assertClose(expected, actual, headSize * 16, "scores, " + what);
+
+                MemorySegment p = positive(rows * BLOCK);
+                for (int i = count; i < BLOCK; i++) {
+                    // What lies behind the weights of the records is none.
+                    p.setAtIndex(F32, (long) random.nextInt(rows) * BLOCK + i, Float.NaN);
+                }
+                expected = gaussian(rows * headSize);
+                actual = memory.copy(expected);
+                scalar.recordAccumulate(segments, offsets, count, bits, headSize, p, 0, rows, expected, 0);
+                vector.recordAccumulate(segments, offsets, count, bits, headSize, p, 0, rows, actual, 0);
+                assertClose(expected, actual, count * 16, "sums, " + what);
+            }
         }
+    }
+
+    /** Weights and parameters from one end of their range to the other leave nothing infinite that is not so by right. */
+    @Test
+    void recordsOfEveryMagnitude() {
+        int headSize = 80;
+        MemorySegment records = memory.bytes((long) BLOCK * BlockLayout.recordBytes(8, headSize));
+        scalar.packRecords(unruly(headSize * BLOCK), 0, unruly(headSize * BLOCK), 0, headSize, 8, records, 0);
+        MemorySegment[] segments = new MemorySegment[BLOCK];
+        Arrays.fill(segments, records);
+        long[] offsets = new long[BLOCK];
+        for (int i = 0; i < BLOCK; i++) {
+            offsets[i] = (long) i * BlockLayout.recordBytes(8, headSize);
+        }
+        MemorySegment q = gaussian(4 * headSize);
+        MemorySegment expected = memory.floats(4 * BLOCK);
+        MemorySegment actual = memory.floats(4 * BLOCK);
+        scalar.recordScores(segments, offsets, BLOCK, 8, headSize, q, 0, headSize * 4L, 4, expected, 0);
+        vector.recordScores(segments, offsets, BLOCK, 8, headSize, q, 0, headSize * 4L, 4, actual, 0);
+        assertClose(expected, actual, headSize * 16, "scores");
+        MemorySegment p = gaussian(4 * BLOCK);
+        for (int i = 0; i < BLOCK; i += 3) {
+            p.setAtIndex(F32, i, 0);
+            p.setAtIndex(F32, BLOCK + i, Float.MIN_VALUE);
+        }
+        expected = memory.floats(4 * headSize);
+        actual = memory.floats(4 * headSize);
+        scalar.recordAccumulate(segments, offsets, BLOCK, 8, headSize, p, 0, 4, expected, 0);
+        vector.recordAccumulate(segments, offsets, BLOCK, 8, headSize, p, 0, 4, actual, 0);
+        assertClose(expected, actual, BLOCK * 16, "sums");
     }
 
     @ParameterizedTest

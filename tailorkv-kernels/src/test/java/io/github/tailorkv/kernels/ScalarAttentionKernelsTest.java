@@ -341,6 +341,53 @@ class ScalarAttentionKernelsTest {
         }
     }
 
+    @ParameterizedTest
+    @ValueSource(ints = {16, 64, 80, 128, 256})
+    void attentionOverRecordsIsThatOverWhatTheyHold(int headSize) {
+        for (int bits : new int[] {4, 8, 16}) {
+            MemorySegment records = arena.allocate((long) BLOCK * BlockLayout.recordBytes(bits, headSize));
+            kernels.packRecords(
+                    copy(gaussian(headSize * BLOCK, 3)), 0, copy(gaussian(headSize * BLOCK, 3)), 0, headSize, bits,
+                    records, 0);
+            MemorySegment keys = floats(headSize * BLOCK);
+            MemorySegment values = floats(headSize * BLOCK);
+            kernels.loadRecords(records, 0, bits, headSize, keys, 0, values, 0);
+            int[] tokens = {5, 0, 63, 5};
+            MemorySegment[] segments = new MemorySegment[tokens.length];
+            long[] offsets = new long[tokens.length];
+            for (int i = 0; i < tokens.length; i++) {
+                segments[i] = records;
+                offsets[i] = (long) tokens[i] * BlockLayout.recordBytes(bits, headSize);
+            }
+            int rows = 2;
+            float[] q = gaussian(rows * headSize, 1);
+            float[] p = gaussian(rows * BLOCK, 1);
+            MemorySegment s = floats(rows * BLOCK);
+            MemorySegment acc = copy(gaussian(rows * headSize, 1));
+            MemorySegment before = floats(rows * headSize).copyFrom(acc);
+            kernels.recordScores(
+                    segments, offsets, tokens.length, bits, headSize, copy(q), 0, headSize * 4L, rows, s, 0);
+            kernels.recordAccumulate(segments, offsets, tokens.length, bits, headSize, copy(p), 0, rows, acc, 0);
+            for (int r = 0; r < rows; r++) {
+                for (int i = 0; i < tokens.length; i++) {
+                    double score = 0;
+                    for (int c = 0; c < headSize; c++) {
+                        score += (double) q[r * headSize + c] * get(keys, c * BLOCK + tokens[i]);
+                    }
+                    assertEquals(score, get(s, r * BLOCK + i), 1e-5 * headSize, message(bits + " bits, score " + i));
+                }
+                assertEquals(0, get(s, r * BLOCK + tokens.length), message("a score of no record"));
+                for (int c = 0; c < headSize; c++) {
+                    double sum = get(before, r * headSize + c);
+                    for (int i = 0; i < tokens.length; i++) {
+                        sum += (double) p[r * BLOCK + i] * get(values, tokens[i] * headSize + c);
+                    }
+                    assertEquals(sum, get(acc, r * headSize + c), 1e-4, message(bits + " bits, channel " + c));
+                }
+            }
+        }
+    }
+
     private void assertWithinHalfAStep(float[] numbers, float[] restored, int bits) {
         for (int first = 0; first < numbers.length; first += GROUP) {
             int end = Math.min(numbers.length, first + GROUP);

@@ -26,7 +26,7 @@ final class DecodeScratch implements AutoCloseable {
     final long state;
     final long acc;
 
-    /** Where the records of the tokens at hand lie, for {@link #readRecords}. */
+    /** Where the records of the tokens at hand lie, for {@link #attendRecords}. */
     final MemorySegment[] recordSegments = new MemorySegment[BlockLayout.BLOCK];
     final long[] records = new long[BlockLayout.BLOCK];
 
@@ -76,18 +76,18 @@ final class DecodeScratch implements AutoCloseable {
         kernels.accumulate(tiles, values, headSize, memory, scores, rows, tokens, memory, acc);
     }
 
-    /** Reads {@code count} records of {@code bits} bits into the scratch tiles, keys and values both token by token. */
-    void readRecords(int count, int bits) {
-        kernels.unpackRecords(
-                recordSegments, records, count, bits, shape.headSize(), memory, keys, memory, values);
+    /** Brings {@code count} records of {@code bits} bits into the cache. */
+    void touchRecords(int count, int bits) {
+        kernels.touchRecords(recordSegments, records, count, bits, shape.headSize());
     }
 
-    /** Attends the first {@code tokens} rows of the scratch tiles, where keys and values both lie token by token. */
-    void attendRows(int tokens, MemorySegment q, long qOffset) {
+    /** Attends {@code count} records of {@code bits} bits. */
+    void attendRecords(int count, int bits, MemorySegment q, long qOffset) {
         int headSize = shape.headSize();
-        kernels.rowScores(memory, keys, tokens, headSize, q, qOffset, rowBytes, rows, memory, scores);
-        softmax(tokens);
-        kernels.accumulate(memory, values, headSize, memory, scores, rows, tokens, memory, acc);
+        kernels.recordScores(
+                recordSegments, records, count, bits, headSize, q, qOffset, rowBytes, rows, memory, scores);
+        softmax(count);
+        kernels.recordAccumulate(recordSegments, records, count, bits, headSize, memory, scores, rows, memory, acc);
     }
 
     /** Turns the scores of one block into weights and rescales what was accumulated before. */

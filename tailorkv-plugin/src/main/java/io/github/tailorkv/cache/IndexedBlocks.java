@@ -31,13 +31,13 @@ interface IndexedBlocks extends SealedBlocks {
             long scoresOffset);
 
     /**
-     * Reads tokens back into the scratch tiles.
+     * Fetches tokens for {@link #attendGathered}, into the scratch tiles or, as they are, into the cache.
      *
      * @param tokens positions of tokens in the session; those of {@code [first, first + count)} are meant, at most 64
      */
     void gather(int[] tokens, int first, int count, int head, DecodeScratch work);
 
-    /** Attends the {@code count} tokens that {@link #gather} read last. */
+    /** Attends the {@code count} tokens that {@link #gather} fetched last. */
     void attendGathered(int count, MemorySegment q, long qOffset, DecodeScratch work);
 
     /**
@@ -53,7 +53,7 @@ interface IndexedBlocks extends SealedBlocks {
     /** Bytes that {@link #accumulateCoarse} reads. */
     long coarseBytes();
 
-    /** Bytes that {@link #gather} reads of one token, not counting what comes along in the same cache lines. */
+    /** Bytes that {@link #gather} fetches of one token, not counting what comes along in the same cache lines. */
     long tokenBytes();
 
     /** Channels of the keys of a head that the index holds, ascending. */

@@ -134,12 +134,12 @@ final class IndexedRows implements IndexedBlocks {
             work.recordSegments[i] = rows.segment(block);
             work.records[i] = recordAt(block, head, token % BlockLayout.BLOCK);
         }
-        work.readRecords(count, rowBits);
+        work.touchRecords(count, rowBits);
     }
 
     @Override
     public void attendGathered(int count, MemorySegment q, long qOffset, DecodeScratch work) {
-        work.attendRows(count, q, qOffset);
+        work.attendRecords(count, rowBits, q, qOffset);
     }
 
     @Override
