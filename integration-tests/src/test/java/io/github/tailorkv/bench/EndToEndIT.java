@@ -36,6 +36,15 @@ class EndToEndIT {
         assertTrue(text.contains("disk, nothing in RAM"), text);
     }
 
+    @Test
+    void measuresALayer() {
+        ByteArrayOutputStream log = new ByteArrayOutputStream();
+        PrintStream lines = new PrintStream(log, true, StandardCharsets.UTF_8);
+        LayerSteps.run(new int[] {100, 600}, 4, "policy=retrieve,budget=64", lines);
+        String text = log.toString(StandardCharsets.UTF_8);
+        assertTrue(text.matches("policy=retrieve,budget=64 +100 [0-9.]+ ms \\([0-9.]+\\) +600 [0-9.]+ ms .*\\s"), text);
+    }
+
     /** The bound is the project's own: reading a prompt takes at most 1.3 times the memory of the finished cache. */
     @Test
     @EnabledOnOs(OS.LINUX)
