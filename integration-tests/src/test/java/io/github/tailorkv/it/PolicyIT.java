@@ -43,7 +43,7 @@ class PolicyIT {
         POLICIES.put("policy=retrieve,index.share=1,budget=1600,rows=bf16", NEARLY_EXACT);
         POLICIES.put("policy=quantize,bits=4", 0.3);
         POLICIES.put("policy=retrieve,budget=64,tail=true", 0.3);
-        POLICIES.put("policy=retrieve,budget=256,rows=bf16", 0.7);
+        POLICIES.put("policy=retrieve,budget=700,rows=bf16", 0.7);
         POLICIES.put("policy=online,budget=128", 0.7);
         POLICIES.put("preset=compact,budget=128", 0.7);
         POLICIES.put("preset=paper,bits=2,budget=128", 1.0);

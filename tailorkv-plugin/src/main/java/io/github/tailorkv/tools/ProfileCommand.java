@@ -40,8 +40,11 @@ import picocli.CommandLine.Option;
                     + "their dominant tokens only.",
             "", "Writes tailorkv.json beside the model, where -Dtailorkv.policy=auto and profile look for it.", ""})
 final class ProfileCommand extends ModelCommand {
-    /** Shorter texts are attended to densely by every layer. */
+    /** Shorter texts are attended to densely by every layer. A prompt that is made up has at least four fifths of this. */
     private static final int LEAST_TOKENS = 1280;
+
+    /** For short texts: dense preference does not depend on the budget, but from which length on it is judged does. */
+    private static final int SMALL_BUDGET = 256;
 
     private static final int MOST_CONTEXT = 1 << 24;
 
@@ -193,6 +196,11 @@ final class ProfileCommand extends ModelCommand {
             headSums = new double[model.shape().layers()][model.shape().attention().heads()];
         }
         Settings settings = Settings.from(properties);
+        int shortest = samples.stream().mapToInt(sample -> sample.tokens.size()).min().orElseThrow();
+        if (shortest < settings.leastTokensToJudge()) {
+            properties.setProperty("tailorkv.budget", Integer.toString(SMALL_BUDGET));
+            settings = Settings.from(properties);
+        }
         List<Profile.Text> texts = new ArrayList<>();
         Progress progress = new Progress(err(), samples.stream().mapToInt(sample -> sample.tokens.size()).sum());
         try (CacheVariant variant = model.variant(settings, probe)) {
