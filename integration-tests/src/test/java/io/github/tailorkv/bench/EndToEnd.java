@@ -179,7 +179,7 @@ public final class EndToEnd implements Callable<Integer> {
 
     @Option(
             names = "--warm-up",
-            defaultValue = "1280",
+            defaultValue = "2048",
             paramLabel = "N",
             description = "Unmeasured prompt tokens first (default: ${DEFAULT-VALUE}).")
     private int warmUp;
