@@ -6,8 +6,8 @@ import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
 
 /**
- * The range of each key channel that an index holds over all sealed tokens of a layer, from which critical channels are chosen. Forgetting
- * tokens leaves the ranges as wide as they were: a channel that was important stays a candidate, which costs nothing.
+ * The range of each key channel that an index holds over all sealed tokens of a layer, from which critical channels are
+ * chosen. Forgetting tokens leaves the ranges as wide as they were: a channel that was important stays a candidate, which costs nothing.
  */
 final class ChannelRanges {
 

@@ -67,12 +67,11 @@ record LayerContext(
     }
 
     private SealedBlocks retrieve(IndexedBlocks open, @Nullable RecentQueries queries, Workers workers) {
-        boolean progressive = open instanceof ProgressiveBlocks;
-        if (choosesChannels() || (progressive && !settings.tail())) {
+        if (!settings.tail() && (choosesChannels() || open instanceof ProgressiveBlocks)) {
             return move(open, indexedRows(IndexedChannels.choose(this, open, queries)), workers);
         }
-        if (open instanceof ProgressiveBlocks blocks && settings.rows() == Settings.Rows.INT4) {
-            blocks.dropLow();
+        if (open instanceof ProgressiveBlocks progressive && settings.rows() == Settings.Rows.INT4) {
+            progressive.dropLow();
         }
         return open;
     }
