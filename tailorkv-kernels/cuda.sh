@@ -18,7 +18,8 @@ fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 images=
-for sm in 80 86 89 90 100 120; do
+# 90a: Hopper with its own instructions.
+for sm in 80 86 89 90a 100 120; do
     "$nvcc" -std=c++17 -cubin -gencode "arch=compute_$sm,code=sm_$sm" -o "$work/$sm.cubin" "$sources/tailorkv.cu" &
     images="$images --image3=kind=elf,sm=$sm,file=$work/$sm.cubin"
 done

@@ -28,6 +28,10 @@
 
 constexpr int BLOCK = 64;
 constexpr int GROUP = 64;
+
+// Tokens in a tile of keys or values that `expand` lays out for warpgroups.
+constexpr int EXPANDED_TILE = 128;
+
 constexpr int BINS = 4096;
 constexpr float BINS_PER_NAT = 128.0f;
 

@@ -5,16 +5,11 @@
 // so each tile of keys and values is read once for the whole group. A chunk has few rows and a long context, so the tokens
 // of a segment are split over thread blocks too, and every split keeps its own running maximum, sum and unnormalised
 // output in global memory between segments; `combine` merges them. Maxima are in units of log2(e).
-#include "layout.cuh"
+#include "prefill.cuh"
 
 namespace prefilling {
 
 constexpr int WARPS = 4;
-constexpr float LOG2E = 1.44269504088896f;
-
-__device__ __forceinline__ uint32_t shared(const void *p) {
-    return static_cast<uint32_t>(__cvta_generic_to_shared(p));
-}
 
 // Rows of `D` BF16 in units of 16 bytes; the low three bits of the unit are mixed with the row, so that the eight rows of
 // an ldmatrix hit different banks.
@@ -46,31 +41,6 @@ __device__ __forceinline__ void copyAsync(uint32_t target, const void *source) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(target), "l"(source));
 }
 
-__device__ __forceinline__ uint32_t pack(float low, float high) {
-    __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-    return *reinterpret_cast<uint32_t *>(&pair);
-}
-
-__device__ __forceinline__ float exp2Fast(float x) {
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-}
-
-template <int ROWS>
-__device__ __forceinline__ void capScores(float (&score)[ROWS][8][4], float scale, float softCap) {
-#pragma unroll
-    for (int m = 0; m < ROWS; m++) {
-#pragma unroll
-        for (int t = 0; t < 8; t++) {
-#pragma unroll
-            for (int e = 0; e < 4; e++) {
-                score[m][t][e] = capped(score[m][t][e], scale, softCap);
-            }
-        }
-    }
-}
-
 template <int D>
 __device__ __forceinline__ void loadTile(__nv_bfloat16 *tile, const __nv_bfloat16 *source) {
     for (int i = threadIdx.x; i < BLOCK * D / 8; i += WARPS * 32) {
@@ -91,7 +61,6 @@ __device__ void attendSegment(
     __nv_bfloat16 *k = q + TILE_ROWS * D;
     __nv_bfloat16 *v = k + STAGES * BLOCK * D;
 
-    int headSize = a->headSize;
     int group = groupSize(a);
     int kvHead = blockIdx.y;
     int split = blockIdx.z;
@@ -121,19 +90,7 @@ __device__ void attendSegment(
     for (int i = threadIdx.x; i < TILE_ROWS * D / 8; i += WARPS * 32) {
         int row = i / (D / 8);
         int unit = i % (D / 8);
-        int c = unit * 8;
-        int r = firstRow + row;
-        uint32_t packed[4] = {0, 0, 0, 0};
-        if (r < rows && c < headSize) {
-            const float *source = a->q + (size_t(r / group) * a->heads + kvHead * group + r % group) * headSize + c;
-            float4 x = *reinterpret_cast<const float4 *>(source);
-            float4 y = *reinterpret_cast<const float4 *>(source + 4);
-            packed[0] = pack(x.x, x.y);
-            packed[1] = pack(x.z, x.w);
-            packed[2] = pack(y.x, y.y);
-            packed[3] = pack(y.z, y.w);
-        }
-        *reinterpret_cast<uint4 *>(q + swizzled<D>(row, unit)) = make_uint4(packed[0], packed[1], packed[2], packed[3]);
+        *reinterpret_cast<uint4 *>(q + swizzled<D>(row, unit)) = queryUnit(a, kvHead, firstRow + row, unit * 8);
     }
 
     float output[ROWS][D / 8][4];
@@ -142,23 +99,12 @@ __device__ void attendSegment(
     int position[ROWS][2];
 #pragma unroll
     for (int m = 0; m < ROWS; m++) {
+        int row = (warp * ROWS + m) * 16;
+        loadState(states, outputs, row, fresh, maximum[m], sum[m], output[m]);
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            int row = (warp * ROWS + m) * 16 + h * 8 + lane / 4;
-            int r = firstRow + row;
+            int r = firstRow + row + h * 8 + lane / 4;
             position[m][h] = r < rows ? a->length + r / group : -1;
-            float2 state = fresh ? make_float2(-INFINITY, 0.0f) : states[row];
-            maximum[m][h] = state.x;
-            sum[m][h] = lane % 4 == 0 ? state.y : 0.0f;
-#pragma unroll
-            for (int d = 0; d < D / 8; d++) {
-                float2 old = make_float2(0.0f, 0.0f);
-                if (!fresh) {
-                    old = *reinterpret_cast<const float2 *>(outputs + size_t(row) * D + d * 8 + lane % 4 * 2);
-                }
-                output[m][d][2 * h] = old.x;
-                output[m][d][2 * h + 1] = old.y;
-            }
         }
     }
 
@@ -212,55 +158,19 @@ __device__ void attendSegment(
 
         int base = first + tile * BLOCK;
         bool edge = base + BLOCK > a->length + firstRow / group + 1 || base + BLOCK > end;
-        if (softCap != 0) {
-            capScores<ROWS>(score, scale, softCap);
-        }
-        if (edge) {
-#pragma unroll
-            for (int m = 0; m < ROWS; m++) {
-#pragma unroll
-                for (int h = 0; h < 2; h++) {
-                    int last = min(position[m][h], end - 1) - base - lane % 4 * 2;
-#pragma unroll
-                    for (int t = 0; t < 8; t++) {
-                        score[m][t][2 * h] = t * 8 > last ? -INFINITY : score[m][t][2 * h];
-                        score[m][t][2 * h + 1] = t * 8 + 1 > last ? -INFINITY : score[m][t][2 * h + 1];
-                    }
-                }
-            }
-        }
 #pragma unroll
         for (int m = 0; m < ROWS; m++) {
-#pragma unroll
-            for (int h = 0; h < 2; h++) {
-                float most = -INFINITY;
-#pragma unroll
-                for (int t = 0; t < 8; t++) {
-                    most = fmaxf(most, fmaxf(score[m][t][2 * h], score[m][t][2 * h + 1]));
-                }
-                most = fmaxf(most, __shfl_xor_sync(~0u, most, 1));
-                most = fmaxf(most, __shfl_xor_sync(~0u, most, 2));
-                most = fmaxf(most * factor, maximum[m][h]);
-                float shift = most == -INFINITY ? 0.0f : most;
-                float correction = exp2Fast(maximum[m][h] - shift);
-                maximum[m][h] = most;
-                float total = 0;
-#pragma unroll
-                for (int t = 0; t < 8; t++) {
-#pragma unroll
-                    for (int e = 0; e < 2; e++) {
-                        float &s = score[m][t][2 * h + e];
-                        s = exp2Fast(fmaf(s, factor, -shift));
-                        total += s;
-                    }
-                }
-                sum[m][h] = sum[m][h] * correction + total;
-#pragma unroll
-                for (int d = 0; d < D / 8; d++) {
-                    output[m][d][2 * h] *= correction;
-                    output[m][d][2 * h + 1] *= correction;
-                }
+            if (softCap != 0) {
+                capScores(score[m], scale, softCap);
             }
+            if (edge) {
+                int before = base + lane % 4 * 2;
+                int last[2] = {min(position[m][0], end - 1) - before, min(position[m][1], end - 1) - before};
+                maskScores(score[m], last);
+            }
+            float correction[2];
+            weighScores(score[m], factor, maximum[m], sum[m], correction);
+            rescale(output[m], correction);
         }
 
 #pragma unroll
@@ -295,22 +205,7 @@ __device__ void attendSegment(
 
 #pragma unroll
     for (int m = 0; m < ROWS; m++) {
-#pragma unroll
-        for (int h = 0; h < 2; h++) {
-            int row = (warp * ROWS + m) * 16 + h * 8 + lane / 4;
-            // Every lane summed its own columns.
-            float total = sum[m][h];
-            total += __shfl_xor_sync(~0u, total, 1);
-            total += __shfl_xor_sync(~0u, total, 2);
-            if (lane % 4 == 0) {
-                states[row] = make_float2(maximum[m][h], total);
-            }
-#pragma unroll
-            for (int d = 0; d < D / 8; d++) {
-                *reinterpret_cast<float2 *>(outputs + size_t(row) * D + d * 8 + lane % 4 * 2) =
-                        make_float2(output[m][d][2 * h], output[m][d][2 * h + 1]);
-            }
-        }
+        storeState(states, outputs, (warp * ROWS + m) * 16, maximum[m], sum[m], output[m]);
     }
 }
 

@@ -379,19 +379,28 @@ extern "C" __global__ void __launch_bounds__(THREADS) restore(const Arguments *a
     }
 }
 
-// Brings blocks to BF16 for the tensor cores: keys and values [kvHead][capacity][padded]. Tokens and channels beyond the
-// end are zero. Grid: blocks x KV heads.
+// Where eight channels of a token lie in tiles as warpgroups multiply them: [tile][64 channels][128 tokens], the eight
+// units of 16 bytes of a row mixed by its lowest three bits (the 128-byte swizzle of wgmma).
+__device__ __forceinline__ size_t inTile(int token, int channel, int padded) {
+    int t = token % EXPANDED_TILE;
+    int unit = channel / 8 % 8 ^ t % 8;
+    return size_t(token - t) * padded + (channel / 64 * EXPANDED_TILE + t) * 64 + unit * 8;
+}
+
+// Brings blocks to BF16 for the tensor cores: keys and values [kvHead][capacity][padded], or in `tiles`. Tokens and
+// channels beyond the end are zero. Grid: blocks, as many as fill the last tile, x KV heads.
 extern "C" __global__ void __launch_bounds__(THREADS) expand(
-        const Arguments *a, int firstBlock, int length, int capacity, int padded, __nv_bfloat16 *k, __nv_bfloat16 *v) {
+        const Arguments *a, int firstBlock, int length, int capacity, int padded, int tiles, __nv_bfloat16 *k,
+        __nv_bfloat16 *v) {
     __shared__ float keyScale[256];
     __shared__ float keyZero[256];
     int headSize = a->headSize;
     int block = firstBlock + blockIdx.x;
     int head = blockIdx.y;
-    size_t at = (size_t(head) * capacity + size_t(blockIdx.x) * BLOCK) * padded;
+    size_t at = size_t(head) * capacity * padded;
     int tokens = min(BLOCK, length - block * BLOCK);
-    bool tile = block >= a->sealed;
-    bool rows = !tile && a->kind != QUANTIZED && !a->bfloat16Rows;
+    bool tile = tokens > 0 && block >= a->sealed;
+    bool rows = tokens > 0 && !tile && a->kind != QUANTIZED && !a->bfloat16Rows;
     const uint8_t *records = rows ? rowRecord(a, block, head, 0) : nullptr;
     const float *exact = tile ? tileKeys(a, block, head) : nullptr;
     if (rows) {
@@ -438,8 +447,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) expand(
                 value[j] = inside ? valueOf(a, block, head, t, c + j, false) : 0.0f;
             }
         }
-        *reinterpret_cast<uint4 *>(k + at + size_t(t) * padded + c) = packed(key);
-        *reinterpret_cast<uint4 *>(v + at + size_t(t) * padded + c) = packed(value);
+        int token = blockIdx.x * BLOCK + t;
+        size_t to = at + (tiles ? inTile(token, c, padded) : size_t(token) * padded + c);
+        *reinterpret_cast<uint4 *>(k + to) = packed(key);
+        *reinterpret_cast<uint4 *>(v + to) = packed(value);
     }
 }
 

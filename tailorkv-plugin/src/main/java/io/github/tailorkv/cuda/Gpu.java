@@ -52,6 +52,9 @@ interface Gpu extends AutoCloseable {
     /** Sets device memory to zero. */
     void clear(long address, long bytes);
 
+    /** Whether the kernels for this device include one of that name; some are for one architecture alone. */
+    boolean has(String kernel);
+
     Kernel kernel(String name, int threads, int sharedBytes);
 
     /**

@@ -17,6 +17,12 @@ final class GpuKernels {
     private static final int BATCH = 20;
     private static final int THREADS = 256;
     private static final int PREFILL_THREADS = 128;
+    private static final int WARPGROUP_THREADS = 384;
+    private static final int WARPGROUP_TILE = 128;
+    /** Bytes of eight rows, at multiples of which the tiles of warpgroups begin. */
+    private static final int SWIZZLED_ROWS = 1024;
+    /** Tiles of keys and values that are on their way at once. */
+    private static final int STAGES = 2;
 
     final Gpu.Kernel append;
     final Gpu.Kernel sealRows;
@@ -38,6 +44,12 @@ final class GpuKernels {
     /** Rows of queries in a tile of prefill. */
     final int prefillRows;
 
+    /** Whether prefill wants keys and values in tiles as warpgroups multiply them, of whole {@link #tileTokens}. */
+    final boolean tiled;
+
+    /** Tokens in a tile of keys or values of prefill. */
+    final int tileTokens;
+
     GpuKernels(Gpu gpu, AttentionShape shape, Settings settings) {
         int headSize = shape.headSize();
         int rowBytes = headSize * Float.BYTES;
@@ -51,12 +63,15 @@ final class GpuKernels {
         clearRanges = gpu.kernel("clearRanges", 128, 0);
 
         paddedHeadSize = headSize <= 64 ? 64 : headSize <= 128 ? 128 : headSize <= 192 ? 192 : 256;
-        int stages = paddedHeadSize <= 128 ? 2 : 1;
         prefillRows = paddedHeadSize <= 128 ? 128 : 64;
-        prefill = gpu.kernel(
-                "prefill" + paddedHeadSize,
-                PREFILL_THREADS,
-                (prefillRows + 2 * BlockLayout.BLOCK * stages) * paddedHeadSize * Short.BYTES);
+        String warpgroups = "warpgroupPrefill" + paddedHeadSize;
+        tiled = gpu.has(warpgroups);
+        tileTokens = tiled ? WARPGROUP_TILE : BlockLayout.BLOCK;
+        int stages = paddedHeadSize <= 128 ? STAGES : 1;
+        int tileBytes = (prefillRows + 2 * tileTokens * stages) * paddedHeadSize * Short.BYTES;
+        prefill = tiled
+                ? gpu.kernel(warpgroups, WARPGROUP_THREADS, tileBytes + SWIZZLED_ROWS)
+                : gpu.kernel("prefill" + paddedHeadSize, PREFILL_THREADS, tileBytes);
         combine = gpu.kernel("combine", 128, 0);
         preferenceSums = gpu.kernel("preferenceSums", THREADS, PREFERENCE_ROWS * rowBytes);
         preferenceWeights = gpu.kernel(

@@ -96,7 +96,7 @@ final class GpuWorkspace implements AutoCloseable {
         }
         mostParts = Math.clamp(kernels.decode.residentBlocks() / (chunks * shape.kvHeads()), 1, MOST_PARTS);
         long tokenBytes = 2L * shape.kvHeads() * kernels.paddedHeadSize * Short.BYTES;
-        segmentTokens = Math.clamp(SEGMENT_BYTES / tokenBytes, 1024, 65536) & -BlockLayout.BLOCK;
+        segmentTokens = Math.clamp(SEGMENT_BYTES / tokenBytes, 1024, 65536) & -kernels.tileTokens;
         partials = new GrowingDeviceMemory(gpu, budget);
         bins = new GrowingDeviceMemory(gpu, budget);
         scores = new GrowingDeviceMemory(gpu, budget);
@@ -330,7 +330,7 @@ final class GpuWorkspace implements AutoCloseable {
         long keys = 0;
         if (layer.length() >= segmentTokens) {
             // Nothing of this chunk is in the first segment: the GPU has something to do while the host copies.
-            keys = expand(0, segmentTokens, length);
+            keys = expand(0, segmentTokens, length, kernels.tiled);
         }
         pieces(n, q, k, v, firstToken).parallelStream().forEach(piece -> {
             piece.copyTo(there(staging).segment());
@@ -351,7 +351,7 @@ final class GpuWorkspace implements AutoCloseable {
         for (int first = 0; first < length; first += segmentTokens) {
             int end = Math.min(length, first + segmentTokens);
             if (first > 0 || keys == 0) {
-                keys = expand(first, end, length);
+                keys = expand(first, end, length, kernels.tiled);
             }
             gpu.launch(
                     kernels.prefill, rowTiles, shape.kvHeads(), splits, false, arguments(), keys, values(keys), first,
@@ -374,14 +374,20 @@ final class GpuWorkspace implements AutoCloseable {
         uploading = false;
     }
 
-    /** Brings the tokens {@code [first, end)} to BF16 and returns the address of the keys. */
-    private long expand(int first, int end, int length) {
+    /**
+     * Brings the tokens {@code [first, end)} to BF16.
+     *
+     * @param tiles whether in tiles as warpgroups multiply them, or row by row
+     * @return the address of the keys
+     */
+    private long expand(int first, int end, int length, boolean tiles) {
         long bytes = (long) shape.kvHeads() * segmentTokens * kernels.paddedHeadSize * Short.BYTES;
         long keys = expanded.atLeast(2 * bytes);
-        int blocks = (end - first + BlockLayout.BLOCK - 1) / BlockLayout.BLOCK;
+        int unit = tiles ? kernels.tileTokens : BlockLayout.BLOCK;
+        int blocks = (end - first + unit - 1) / unit * (unit / BlockLayout.BLOCK);
         gpu.launch(
                 kernels.expand, blocks, shape.kvHeads(), 1, false, arguments(), first / BlockLayout.BLOCK, length,
-                segmentTokens, kernels.paddedHeadSize, keys, values(keys));
+                segmentTokens, kernels.paddedHeadSize, tiles ? 1 : 0, keys, values(keys));
         return keys;
     }
 
@@ -411,7 +417,8 @@ final class GpuWorkspace implements AutoCloseable {
             int end = Math.min(length, first + segmentTokens);
             gpu.launch(
                     kernels.preferenceSums, splits, rowTiles, shape.kvHeads(), false, arguments(),
-                    expand(first, end, length), first, end, segmentTokens, kernels.paddedHeadSize, queries, length,
+                    expand(first, end, length, false), first, end, segmentTokens, kernels.paddedHeadSize, queries,
+                    length,
                     partial, segment * splits, parts);
         }
         for (int segment = 0; segment < segments; segment++) {
@@ -419,7 +426,8 @@ final class GpuWorkspace implements AutoCloseable {
             int end = Math.min(length, first + segmentTokens);
             gpu.launch(
                     kernels.preferenceWeights, splits, rowTiles, shape.kvHeads(), false, arguments(),
-                    expand(first, end, length), first, end, segmentTokens, kernels.paddedHeadSize, queries, length,
+                    expand(first, end, length, false), first, end, segmentTokens, kernels.paddedHeadSize, queries,
+                    length,
                     partial, parts, counts);
         }
         Gpu.Pinned result = gpu.allocatePinned(countBytes);

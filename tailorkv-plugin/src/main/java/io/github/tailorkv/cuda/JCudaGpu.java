@@ -341,6 +341,16 @@ final class JCudaGpu implements Gpu {
     }
 
     @Override
+    public boolean has(String kernel) {
+        int found = JCudaDriver.cuModuleGetFunction(new CUfunction(), module, kernel);
+        if (found == CUresult.CUDA_ERROR_NOT_FOUND) {
+            return false;
+        }
+        check(found, "finding the kernel " + kernel);
+        return true;
+    }
+
+    @Override
     public Kernel kernel(String kernelName, int threads, int sharedBytes) {
         CUfunction function = new CUfunction();
         check(JCudaDriver.cuModuleGetFunction(function, module, kernelName), "finding the kernel " + kernelName);

@@ -130,6 +130,11 @@ final class FakeGpu implements Gpu {
     }
 
     @Override
+    public boolean has(String kernel) {
+        return true;
+    }
+
+    @Override
     public Kernel kernel(String name, int threads, int sharedBytes) {
         check();
         return new Named(name);
