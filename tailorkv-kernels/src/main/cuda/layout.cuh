@@ -14,9 +14,10 @@
 // Codes are little-endian bit strings. The index is channel by channel, for a query reads few channels of all tokens; the
 // rows are token by token, for it reads all channels of few tokens. Index and int8 rows share the parameters of a channel
 // that lie beside the index, which holds codes of the channels that are critical to the newest queries of the prompt: it has
-// room for them from the start, and gets them from the rows when the layer becomes one of retrieval. A code of the index is the rows' 8-bit code divided by 255 / most, rounded, so that its first
-// and last levels are the smallest and the largest key of the block. A needle is such an extreme, and one that looks an
-// eighth smaller than it is loses to tokens that are none.
+// room for them from the start, and gets them from the rows when the layer becomes one of retrieval. A code of the index is
+// the rows' 8-bit code divided by 255 / most, rounded, so that its first and last levels are the smallest and the largest
+// key of the block. A needle is such an extreme, and one that looks an eighth smaller than it is loses to tokens that are
+// none.
 //
 // Three bytes keep the parameters: the middle between the extremes is a half without its two lowest bits, in whose place
 // are the lowest of the scale's ten (5 exponent, 5 mantissa). The scale is rounded up so that the codes reach the extremes.

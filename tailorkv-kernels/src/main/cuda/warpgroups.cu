@@ -1,7 +1,7 @@
 // The attention of prefill.cu for Hopper, whose tensor cores four warps feed together, straight from shared memory (wgmma;
-// the order of things is that of FlashAttention-3, Shah et al. 2024). Two warpgroups of consumers have 64 rows each, a
-// third copies tiles of 128 keys and values as `expand` has laid them out, and lends them its registers. While the tensor cores multiply
-// the weights of one tile by its values, the weights of the next are computed from its scores.
+// the order of things is that of FlashAttention-3, Shah et al. 2024). Two warpgroups of consumers have 64 rows each; a
+// third copies tiles of 128 keys and values as `expand` has laid them out, and lends them its registers. While the tensor
+// cores multiply the weights of one tile by its values, the weights of the next are computed from its scores.
 #include "prefill.cuh"
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL

@@ -29,6 +29,9 @@ interface Gpu extends AutoCloseable {
 
     int multiprocessors();
 
+    /** Whether there are the kernels for tensor cores that warpgroups feed, which Hopper alone has. */
+    boolean warpgroups();
+
     /** Bytes of device memory that are free now. */
     long freeBytes();
 
@@ -51,9 +54,6 @@ interface Gpu extends AutoCloseable {
 
     /** Sets device memory to zero. */
     void clear(long address, long bytes);
-
-    /** Whether the kernels for this device include one of that name; some are for one architecture alone. */
-    boolean has(String kernel);
 
     Kernel kernel(String name, int threads, int sharedBytes);
 

@@ -64,13 +64,12 @@ final class GpuKernels {
 
         paddedHeadSize = headSize <= 64 ? 64 : headSize <= 128 ? 128 : headSize <= 192 ? 192 : 256;
         prefillRows = paddedHeadSize <= 128 ? 128 : 64;
-        String warpgroups = "warpgroupPrefill" + paddedHeadSize;
-        tiled = gpu.has(warpgroups);
+        tiled = gpu.warpgroups() && paddedHeadSize <= 128;
         tileTokens = tiled ? WARPGROUP_TILE : BlockLayout.BLOCK;
         int stages = paddedHeadSize <= 128 ? STAGES : 1;
         int tileBytes = (prefillRows + 2 * tileTokens * stages) * paddedHeadSize * Short.BYTES;
         prefill = tiled
-                ? gpu.kernel(warpgroups, WARPGROUP_THREADS, tileBytes + SWIZZLED_ROWS)
+                ? gpu.kernel("warpgroupPrefill" + paddedHeadSize, WARPGROUP_THREADS, tileBytes + SWIZZLED_ROWS)
                 : gpu.kernel("prefill" + paddedHeadSize, PREFILL_THREADS, tileBytes);
         combine = gpu.kernel("combine", 128, 0);
         preferenceSums = gpu.kernel("preferenceSums", THREADS, PREFERENCE_ROWS * rowBytes);

@@ -48,6 +48,8 @@ final class JCudaGpu implements Gpu {
             CUresult.CUDA_ERROR_NOT_SUPPORTED);
 
     private static final VarHandle NUMBER = ValueLayout.JAVA_INT.varHandle();
+    private static final int OLDEST = 8;
+    private static final int HOPPER = 9;
     private static final int LOOKS = 64;
     private static final long PATIENCE_NANOS = 1_000_000;
 
@@ -59,6 +61,8 @@ final class JCudaGpu implements Gpu {
     private final Map<Long, HostPointer> pinned = new HashMap<>();
     private final String name;
     private final int multiprocessors;
+    /** Its major number. */
+    private final int computeCapability;
     private boolean closed;
 
     /**
@@ -120,7 +124,8 @@ final class JCudaGpu implements Gpu {
         }
         name = new String(text, 0, end, StandardCharsets.UTF_8);
         multiprocessors = attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
-        if (attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR) < 8) {
+        computeCapability = attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR);
+        if (computeCapability < OLDEST) {
             throw new GpuException(Kind.UNUSABLE, name + " is older than compute capability 8.0");
         }
         if (attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING) == 0
@@ -189,6 +194,11 @@ final class JCudaGpu implements Gpu {
     @Override
     public int multiprocessors() {
         return multiprocessors;
+    }
+
+    @Override
+    public boolean warpgroups() {
+        return computeCapability == HOPPER;
     }
 
     @Override
@@ -338,16 +348,6 @@ final class JCudaGpu implements Gpu {
             }
             return pointers;
         }
-    }
-
-    @Override
-    public boolean has(String kernel) {
-        int found = JCudaDriver.cuModuleGetFunction(new CUfunction(), module, kernel);
-        if (found == CUresult.CUDA_ERROR_NOT_FOUND) {
-            return false;
-        }
-        check(found, "finding the kernel " + kernel);
-        return true;
     }
 
     @Override

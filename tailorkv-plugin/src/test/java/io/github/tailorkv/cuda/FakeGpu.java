@@ -130,7 +130,7 @@ final class FakeGpu implements Gpu {
     }
 
     @Override
-    public boolean has(String kernel) {
+    public boolean warpgroups() {
         return true;
     }
 
