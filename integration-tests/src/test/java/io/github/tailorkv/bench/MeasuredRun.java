@@ -54,6 +54,10 @@ final class MeasuredRun {
 
     /** Takes one argument, the {@link RunRequest} as JSON. */
     public static void main(String[] args) throws IOException {
+        // A benchmark that is stopped must not leave this behind, at work for nobody and in the way of whatever is timed next.
+        ProcessHandle.current().parent().ifPresent(parent -> {
+            var _ = parent.onExit().thenRun(() -> Runtime.getRuntime().halt(1));
+        });
         RunRequest request = JSON.readValue(args[0], RunRequest.class);
         long start = System.nanoTime();
         try (AbstractModel model = ModelSupport.loadModel(new File(request.model()), DType.F32, DType.I8)) {

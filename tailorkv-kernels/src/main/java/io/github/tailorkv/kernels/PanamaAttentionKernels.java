@@ -27,13 +27,18 @@ import jdk.incubator.vector.FloatVector;
 /**
  * The kernels with the Vector API. This class turns segments into checked addresses; the work is done by
  * {@link TileProduct}, {@link RowProduct}, {@link PackedProduct}, {@link IndexProduct}, {@link RecordProduct},
- * {@link OnlineSoftmax}, {@link BlockQuantizer}, {@link BlockReader}, {@link TokenRecords}, {@link ScoreSelection} and {@link RowConversion}. Head sizes are multiples of 16.
+ * {@link OnlineSoftmax}, {@link BlockQuantizer}, {@link BlockReader}, {@link TokenRecords}, {@link ScoreSelection} and
+ * {@link RowConversion}. Head sizes are multiples of 16.
  */
 final class PanamaAttentionKernels implements AttentionKernels {
 
     private static final long TILE_ROW = BLOCK * FLOAT;
     private static final int STATE = 2 * FLOAT;
     private static final int[] ALL_CHANNELS = IntStream.range(0, 1024).toArray();
+
+    PanamaAttentionKernels() {
+        TypeProfiles.seed();
+    }
 
     @Override
     public String name() {
