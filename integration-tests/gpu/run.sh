@@ -56,11 +56,13 @@ if has rivals && python3 -c 'import torch' 2>/dev/null; then
     timeout 150 python3 rivals.py 16,32,64,128,256 16,64 2>&1 | tee "$out/rivals.txt"
 fi
 echo "timed after $SECONDS s"
-if has model; then
+left=$((limit - SECONDS))
+if has model && [ "$left" -le 30 ]; then
+    echo "model: no time is left"
+elif has model; then
     mkdir -p work/tmp
     read -ra contenders <<<"${CONTENDERS:-cuda:backend=cuda,policy=0:quantize,1-31:retrieve \
         panama:backend=panama,policy=0:quantize,1-31:retrieve}"
-    left=$((limit - SECONDS))
     timeout "$left" $java -Xmx4g -Djava.io.tmpdir=work/tmp -Dorg.slf4j.simpleLogger.defaultLogLevel=warn \
         -cp 'classes:jlama/*' io.github.tailorkv.bench.EndToEnd --model work/model --jar lib/tailorkv.jar \
         --synthetic-prefill --contexts "${CONTEXTS:-32k,128k}" --rounds 1 --decode-steps 24 --warm-up 256 --heap 16g \

@@ -9,7 +9,6 @@ import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
 import java.util.Locale;
-import java.util.Random;
 import java.util.SplittableRandom;
 import java.util.concurrent.Callable;
 import picocli.CommandLine;
@@ -89,10 +88,9 @@ public final class ContextGrowth implements Callable<Integer> {
         for (int i = 0; i < contexts.size(); i++) {
             order.add(i);
         }
-        Random shuffling = new Random(1);
         for (int round = -WARM_UP; round < rounds; round++) {
             double[] now = new double[contexts.size()];
-            Collections.shuffle(order, shuffling);
+            Collections.shuffle(order, random);
             for (int i : order) {
                 now[i] = block(model, sessions.get(i), contexts.get(i));
             }

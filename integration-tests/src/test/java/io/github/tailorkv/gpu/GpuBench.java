@@ -107,7 +107,8 @@ public final class GpuBench {
         }
     }
 
-    private static MemorySegment pool(Arena arena, Random random, int count, double size) {
+    /** Gaussian numbers of the given deviation. */
+    static MemorySegment pool(Arena arena, Random random, int count, double size) {
         MemorySegment pool = arena.allocate(4L * count, 64);
         for (int i = 0; i < count; i++) {
             pool.setAtIndex(ValueLayout.JAVA_FLOAT, i, (float) (random.nextGaussian() * size));

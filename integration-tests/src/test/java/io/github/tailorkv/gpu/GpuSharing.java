@@ -128,8 +128,9 @@ public final class GpuSharing {
                 MemorySegment out = arena.allocate(4L * n * queries, 64);
                 for (int layer = 0; layer < LAYERS; layer++) {
                     session.attend(
-                            layer, start, n, random(arena, random, n * queries), random(arena, random, n * keys),
-                            random(arena, random, n * keys), out);
+                            layer, start, n, GpuBench.pool(arena, random, n * queries, 1),
+                            GpuBench.pool(arena, random, n * keys, 1),
+                            GpuBench.pool(arena, random, n * keys, 1), out);
                     if (n == 1) {
                         MemorySegment.copy(out, ValueLayout.JAVA_FLOAT, 0, outputs, at, queries);
                         at += queries;
@@ -139,14 +140,6 @@ public final class GpuSharing {
             start += n;
         }
         return outputs;
-    }
-
-    private static MemorySegment random(Arena arena, Random random, int count) {
-        MemorySegment numbers = arena.allocate(4L * count, 64);
-        for (int i = 0; i < count; i++) {
-            numbers.setAtIndex(ValueLayout.JAVA_FLOAT, i, (float) random.nextGaussian());
-        }
-        return numbers;
     }
 
     private static int released(long seed) throws IOException {

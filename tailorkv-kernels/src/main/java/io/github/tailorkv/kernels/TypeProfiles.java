@@ -30,7 +30,7 @@ import jdk.incubator.vector.ShortVector;
 final class TypeProfiles {
 
     /** Calls until the JVM compiles code that counts and remembers, and enough for it to be heard. */
-    private static final int ROUNDS = 2000;
+    private static final int ROUNDS = 500;
 
     /** Keeps the compiler from dropping what is done for its own sake. */
     @SuppressWarnings("unused")
@@ -38,7 +38,7 @@ final class TypeProfiles {
 
     static {
         try (Arena arena = Arena.ofConfined()) {
-            long memory = arena.allocate(8L * F.vectorByteSize(), Lanes.V).address();
+            long memory = arena.allocate(Lanes.V, Lanes.V).address();
             float sum = 0;
             for (int round = 0; round < ROUNDS; round++) {
                 sum += visit(memory);

@@ -418,8 +418,7 @@ final class GpuWorkspace implements AutoCloseable {
             gpu.launch(
                     kernels.preferenceSums, splits, rowTiles, shape.kvHeads(), false, arguments(),
                     expand(first, end, length, false), first, end, segmentTokens, kernels.paddedHeadSize, queries,
-                    length,
-                    partial, segment * splits, parts);
+                    length, partial, segment * splits, parts);
         }
         for (int segment = 0; segment < segments; segment++) {
             int first = segment * segmentTokens;
@@ -427,8 +426,7 @@ final class GpuWorkspace implements AutoCloseable {
             gpu.launch(
                     kernels.preferenceWeights, splits, rowTiles, shape.kvHeads(), false, arguments(),
                     expand(first, end, length, false), first, end, segmentTokens, kernels.paddedHeadSize, queries,
-                    length,
-                    partial, parts, counts);
+                    length, partial, parts, counts);
         }
         Gpu.Pinned result = gpu.allocatePinned(countBytes);
         try {
