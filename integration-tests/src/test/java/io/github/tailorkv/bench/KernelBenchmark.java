@@ -50,6 +50,7 @@ public class KernelBenchmark {
     private static final int TOKENS = BlockLayout.BLOCK;
     private static final int PREFILL_ROWS = 1024;
     private static final int SCORES = 8192;
+    private static final int FOUND = 1024;
     private static final int CHANNELS = 16;
 
     /** Work done, which JMH divides by the time. */
@@ -76,6 +77,8 @@ public class KernelBenchmark {
     private final Random random = new Random(7);
     private final int[] channels = new int[CHANNELS];
     private final int[] indices = new int[SCORES];
+    private final float[] found = new float[SCORES];
+    private final float[] values = new float[FOUND];
     private final float[] maxima = new float[PREFILL_ROWS * 16];
     private AttentionKernels attention = KernelLadder.choose("scalar");
     private MemorySegment tiles = MemorySegment.NULL;
@@ -130,6 +133,7 @@ public class KernelBenchmark {
         rowRecords = arena.allocate(BLOCKS * TOKENS * rowBytes, 64);
         queries = gaussian(arena, (long) PREFILL_ROWS * headSize);
         weights = gaussian(arena, (long) PREFILL_ROWS * TOKENS);
+        MemorySegment.copy(weights, ValueLayout.JAVA_FLOAT, 0, values, 0, FOUND);
         scores = arena.allocate((long) PREFILL_ROWS * TOKENS * 4, 64);
         sums = arena.allocate(PREFILL_ROWS * queryBytes, 64);
         state = arena.allocate(PREFILL_ROWS * 8L, 64);
@@ -400,11 +404,18 @@ public class KernelBenchmark {
     }
 
     @Benchmark
-    public MemorySegment indicesAtLeast(Work work) {
-        int end = attention.indicesAtLeast(weights, 0, SCORES, 2, 0, indices, 0);
+    public MemorySegment atLeast(Work work) {
+        int end = attention.atLeast(weights, 0, SCORES, 2, indices, found);
         state.set(ValueLayout.JAVA_FLOAT, 0, end);
         work.bytes += SCORES * 4L;
         return state;
+    }
+
+    /** The dominant ones of as many scores as usually survive. */
+    @Benchmark
+    public int keepLargest(Work work) {
+        work.bytes += FOUND * 4L;
+        return attention.keepLargest(values, indices, FOUND, FOUND * 3 / 4);
     }
 
     @Benchmark

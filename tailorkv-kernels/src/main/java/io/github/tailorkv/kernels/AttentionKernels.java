@@ -270,21 +270,32 @@ public interface AttentionKernels {
     float max(MemorySegment s, long sOffset, int count);
 
     /**
-     * Writes the indices i in {@code [0, count)} with {@code s[i] >= threshold} to {@code indices} in ascending order,
-     * each plus {@code base}, starting at position {@code at}; stops when {@code indices} is full.
+     * Writes the positions i in {@code [0, count)} with {@code s[i] >= threshold}, ascending, and these numbers themselves.
      *
-     * @return the position after the last index written
+     * @param positions room for {@code count} of them, whose rest may be changed; {@code values} likewise
+     * @return how many there are
      */
-    int indicesAtLeast(MemorySegment s, long sOffset, int count, float threshold, int base, int[] indices, int at);
+    int atLeast(MemorySegment s, long sOffset, int count, float threshold, int[] positions, float[] values);
 
     /**
-     * A threshold that parts the {@code k} largest values from the others: exactly {@code k} of them reach it, or, where
-     * equal values forbid that, it is the k-th largest value.
+     * A threshold that parts the largest values from the others: at least {@code k} of them reach it and at most
+     * {@code most}, or, where equal values forbid that, it is the k-th largest value.
      *
      * @param values of which the first {@code count} are meant; not a number counts as the smallest
      * @param k from 1 to {@code count}
+     * @param most at least {@code k}; the more it is, the sooner a threshold is found
      */
-    float threshold(float[] values, int count, int k);
+    float threshold(float[] values, int count, int k, int most);
+
+    /**
+     * Keeps the positions of the {@code k} largest values, which move to the front in the order that they have; of equal
+     * ones those that come first.
+     *
+     * @param values numbers, of which the first {@code count} are meant
+     * @param positions of the values; after those that are kept, its contents are lost
+     * @return how many are kept, {@code k} or all
+     */
+    int keepLargest(float[] values, int[] positions, int count, int k);
 
     // ---- positions -------------------------------------------------------------------------------------------------
 

@@ -372,15 +372,19 @@ final class PanamaAttentionKernels implements AttentionKernels {
     }
 
     @Override
-    public int indicesAtLeast(
-            MemorySegment s, long sOffset, int count, float threshold, int base, int[] indices, int at) {
-        return ScoreSelection.indicesAtLeast(address(s, sOffset, (long) count * FLOAT), count, threshold, base, indices,
-                at);
+    public int atLeast(
+            MemorySegment s, long sOffset, int count, float threshold, int[] positions, float[] values) {
+        return ScoreSelection.atLeast(address(s, sOffset, (long) count * FLOAT), count, threshold, positions, values);
     }
 
     @Override
-    public float threshold(float[] values, int count, int k) {
-        return ScoreSelection.threshold(values, count, k);
+    public float threshold(float[] values, int count, int k, int most) {
+        return ScoreSelection.threshold(values, count, k, most);
+    }
+
+    @Override
+    public int keepLargest(float[] values, int[] positions, int count, int k) {
+        return ScoreSelection.keepLargest(values, positions, count, k);
     }
 
     @Override

@@ -661,25 +661,45 @@ public final class ScalarAttentionKernels implements AttentionKernels {
     }
 
     @Override
-    public int indicesAtLeast(
-            MemorySegment s, long sOffset, int count, float threshold, int base, int[] indices, int at) {
-        int next = at;
-        for (int i = 0; i < count && next < indices.length; i++) {
-            if (s.get(F32, at(sOffset, i)) >= threshold) {
-                indices[next++] = base + i;
+    public int atLeast(MemorySegment s, long sOffset, int count, float threshold, int[] positions, float[] values) {
+        int next = 0;
+        for (int i = 0; i < count; i++) {
+            float x = s.get(F32, at(sOffset, i));
+            if (x >= threshold) {
+                positions[next] = i;
+                values[next++] = x;
             }
         }
         return next;
     }
 
     @Override
-    public float threshold(float[] values, int count, int k) {
+    public float threshold(float[] values, int count, int k, int most) {
         float[] sorted = Arrays.copyOf(values, count);
         for (int i = 0; i < count; i++) {
             sorted[i] = Float.isNaN(sorted[i]) ? Float.NEGATIVE_INFINITY : sorted[i];
         }
         Arrays.sort(sorted);
         return sorted[count - k];
+    }
+
+    @Override
+    public int keepLargest(float[] values, int[] positions, int count, int k) {
+        if (count <= k) {
+            return count;
+        }
+        float last = threshold(values, count, k, k);
+        int ties = k;
+        for (int i = 0; i < count; i++) {
+            ties -= values[i] > last ? 1 : 0;
+        }
+        int kept = 0;
+        for (int i = 0; i < count; i++) {
+            if (values[i] > last || (values[i] == last && ties-- > 0)) {
+                positions[kept++] = positions[i];
+            }
+        }
+        return kept;
     }
 
     // ---- positions

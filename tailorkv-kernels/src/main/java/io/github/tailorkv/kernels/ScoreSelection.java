@@ -2,16 +2,22 @@ package io.github.tailorkv.kernels;
 
 import static io.github.tailorkv.kernels.BlockLayout.BLOCK;
 import static io.github.tailorkv.kernels.Lanes.F;
+import static io.github.tailorkv.kernels.Lanes.I;
+import static io.github.tailorkv.kernels.Lanes.IOTA;
 import static io.github.tailorkv.kernels.Lanes.L;
 import static io.github.tailorkv.kernels.Lanes.ORDER;
 import static io.github.tailorkv.kernels.NativeMemory.ALL;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT_UNALIGNED;
 import static jdk.incubator.vector.FloatVector.fromMemorySegment;
 import static jdk.incubator.vector.VectorOperators.GE;
+import static jdk.incubator.vector.VectorOperators.GT;
 import static jdk.incubator.vector.VectorOperators.LT;
 import static jdk.incubator.vector.VectorOperators.MAX;
+import static jdk.incubator.vector.VectorOperators.MIN;
 
 import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.IntVector;
+import jdk.incubator.vector.VectorMask;
 
 /** Passes over long rows of scores that choose the dominant tokens; any count, absolute addresses. */
 final class ScoreSelection {
@@ -138,47 +144,104 @@ final class ScoreSelection {
         return maximum;
     }
 
-    /** Dominant tokens are few: most vectors have none, and the others are walked bit by bit. */
-    static int indicesAtLeast(long s, int count, float threshold, int base, int[] indices, int at) {
-        int next = at;
+    static int atLeast(long s, int count, float threshold, int[] positions, float[] values) {
+        int next = 0;
         int i = 0;
         for (; i + L <= count; i += L) {
-            long found = fromMemorySegment(F, ALL, s + i * 4L, ORDER).compare(GE, threshold).toLong();
-            for (; found != 0; found &= found - 1) {
-                if (next == indices.length) {
-                    return next;
-                }
-                indices[next++] = base + i + Long.numberOfTrailingZeros(found);
-            }
+            FloatVector x = fromMemorySegment(F, ALL, s + i * 4L, ORDER);
+            VectorMask<Float> found = x.compare(GE, threshold);
+            x.compress(found).intoArray(values, next);
+            IOTA.add(i).compress(found.cast(I)).intoArray(positions, next);
+            next += found.trueCount();
         }
-        for (; i < count && next < indices.length; i++) {
-            if (ALL.get(JAVA_FLOAT_UNALIGNED, s + i * 4L) >= threshold) {
-                indices[next++] = base + i;
+        for (; i < count; i++) {
+            float x = ALL.get(JAVA_FLOAT_UNALIGNED, s + i * 4L);
+            if (x >= threshold) {
+                positions[next] = i;
+                values[next++] = x;
             }
         }
         return next;
     }
 
     /**
-     * By bisection: floats are in the order of their bits, so 32 counts find any of them, and most often fewer are needed to
-     * find a gap. Counting is all vectors and no branch to guess, unlike a partition.
+     * By counting how many values reach a guess, which is all vectors and no branch to predict, unlike a partition. A guess
+     * is where a straight line between two counts would be right, which takes about seven counts; every third halves what is
+     * left instead, in the order of floats, which is that of their bits, so that no distribution takes more than a hundred.
      */
-    static float threshold(float[] values, int count, int k) {
+    static float threshold(float[] values, int count, int k, int most) {
         int low = ordered(Float.NEGATIVE_INFINITY);
         int high = ordered(Float.POSITIVE_INFINITY);
-        while (low < high) {
-            int middle = (int) (((long) low + high + 1) >> 1);
-            int reach = countAtLeast(values, count, unordered(middle));
-            if (reach == k) {
-                return unordered(middle);
+        float left = least(values, count);
+        float right = largest(values, count);
+        int reachLeft = count;
+        int reachRight = 0;
+        float wanted = 0.5f * (k + most);
+        for (int step = 1; low < high; step++) {
+            float guess = left + (right - left) * (reachLeft - wanted) / (reachLeft - reachRight);
+            int middle = ordered(guess);
+            if (step % 3 == 0 || !(middle > low && middle <= high)) {
+                middle = (int) (((long) low + high + 1) >> 1);
+                guess = unordered(middle);
+            }
+            int reach = countAtLeast(values, count, guess);
+            if (reach >= k && reach <= most) {
+                return guess;
             }
             if (reach > k) {
                 low = middle;
+                left = guess;
+                reachLeft = reach;
             } else {
                 high = middle - 1;
+                right = guess;
+                reachRight = reach;
             }
         }
         return unordered(low);
+    }
+
+    static int keepLargest(float[] values, int[] positions, int count, int k) {
+        if (count <= k) {
+            return count;
+        }
+        float last = threshold(values, count, k, k);
+        int kept = countAtLeast(values, count, last) == k ? keep(values, positions, count, last)
+                : keepFirst(values, positions, count, k, last);
+        return kept;
+    }
+
+    /** In place: what is written lies no further than what was read. */
+    private static int keep(float[] values, int[] positions, int count, float last) {
+        int next = 0;
+        int i = 0;
+        for (; i + L <= count; i += L) {
+            VectorMask<Float> found = FloatVector.fromArray(F, values, i).compare(GE, last);
+            IntVector.fromArray(I, positions, i).compress(found.cast(I)).intoArray(positions, next);
+            next += found.trueCount();
+        }
+        for (; i < count; i++) {
+            if (values[i] >= last) {
+                positions[next++] = positions[i];
+            }
+        }
+        return next;
+    }
+
+    /** What is above {@code last} and as many of its equals as there is room for; every number is written, most of them twice. */
+    private static int keepFirst(float[] values, int[] positions, int count, int k, float last) {
+        int ties = k;
+        for (int i = 0; i < count; i++) {
+            ties -= values[i] > last ? 1 : 0;
+        }
+        int next = 0;
+        for (int i = 0; i < count; i++) {
+            int equal = values[i] == last ? 1 : 0;
+            positions[next] = positions[i];
+            next += values[i] > last ? 1 : Math.min(equal, Math.max(ties, 0));
+            ties -= equal;
+        }
+        return next;
     }
 
     /** Integers in the order of floats, each its own inverse's argument. */
@@ -201,5 +264,25 @@ final class ScoreSelection {
             reach += values[i] >= threshold ? 1 : 0;
         }
         return reach;
+    }
+
+    /** The least number of whole vectors that is finite; infinite if none is. */
+    private static float least(float[] values, int count) {
+        FloatVector least = FloatVector.broadcast(F, Float.POSITIVE_INFINITY);
+        for (int i = 0; i + L <= count; i += L) {
+            FloatVector x = FloatVector.fromArray(F, values, i);
+            least = least.blend(x, x.compare(LT, least).and(x.compare(GT, Float.NEGATIVE_INFINITY)));
+        }
+        return least.reduceLanes(MIN);
+    }
+
+    /** The largest number of whole vectors that is finite; infinite if none is. */
+    private static float largest(float[] values, int count) {
+        FloatVector largest = FloatVector.broadcast(F, Float.NEGATIVE_INFINITY);
+        for (int i = 0; i + L <= count; i += L) {
+            FloatVector x = FloatVector.fromArray(F, values, i);
+            largest = largest.blend(x, x.compare(GT, largest).and(x.compare(LT, Float.POSITIVE_INFINITY)));
+        }
+        return largest.reduceLanes(MAX);
     }
 }

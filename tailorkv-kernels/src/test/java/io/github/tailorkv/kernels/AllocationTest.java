@@ -41,6 +41,7 @@ class AllocationTest {
         int stride = BlockLayout.lowRecordBytes(h);
         int[] channels = new Random(1).ints(16, 0, h).toArray();
         int[] indices = new int[BLOCK * h];
+        float[] found = new float[BLOCK * h];
         float[] maxima = new float[5 * 16];
 
         Map<String, Runnable> calls = new LinkedHashMap<>();
@@ -105,11 +106,12 @@ class AllocationTest {
                         () -> kernels.recordAccumulate(segments, offsets, 3, bits, h, b, 0, rows, c, 0));
             }
         }
-        calls.put("threshold", () -> kernels.threshold(values, 1001, 77));
+        calls.put("threshold", () -> kernels.threshold(values, 1001, 77, 77));
+        calls.put("keepLargest", () -> kernels.keepLargest(values, indices, 1001, 77));
         calls.put("putKey", () -> kernels.putKey(a, 0, h, c, 0, 40));
         calls.put("rank", () -> kernels.rank(a, 0, 9, 7, b, 0, 2, maxima));
         calls.put("max", () -> kernels.max(a, 0, 1001));
-        calls.put("indicesAtLeast", () -> kernels.indicesAtLeast(a, 0, 1001, 1, 0, indices, 0));
+        calls.put("atLeast", () -> kernels.atLeast(a, 0, 1001, 1, indices, found));
         calls.put("rotate", () -> kernels.rotate(b, 0, 7, h, a, 0));
         return calls.entrySet()
                 .stream()

@@ -8,7 +8,9 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
+import java.util.Comparator;
 import java.util.Random;
+import java.util.stream.IntStream;
 
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -277,13 +279,15 @@ class AttentionKernelsTest {
     void selection(int count) {
         MemorySegment s = gaussian(count);
         assertEquals(scalar.max(s, 0, count), vector.max(s, 0, count));
-        for (int room : new int[] {count + 3, count / 5 + 2, 1}) {
-            int[] expected = new int[room];
-            int[] actual = new int[room];
-            int start = Math.min(2, room);
-            int end = scalar.indicesAtLeast(s, 0, count, 0.3f, 5, expected, start);
-            assertEquals(end, vector.indicesAtLeast(s, 0, count, 0.3f, 5, actual, start), message("end"));
-            assertArrayEquals(expected, actual, message("indices"));
+        for (float threshold : new float[] {-10, 0.3f, 10}) {
+            int[] expected = new int[count];
+            int[] actual = new int[count];
+            float[] expectedValues = new float[count];
+            float[] actualValues = new float[count];
+            int end = scalar.atLeast(s, 0, count, threshold, expected, expectedValues);
+            assertEquals(end, vector.atLeast(s, 0, count, threshold, actual, actualValues), message("end"));
+            assertArrayEquals(Arrays.copyOf(expected, end), Arrays.copyOf(actual, end), message("positions"));
+            assertArrayEquals(Arrays.copyOf(expectedValues, end), Arrays.copyOf(actualValues, end), message("values"));
         }
         MemorySegment expectedState = emptyState(1);
         MemorySegment actualState = emptyState(1);
@@ -544,15 +548,48 @@ class AttentionKernelsTest {
             values[random.nextInt(count)] = Float.POSITIVE_INFINITY;
             values[random.nextInt(count)] = trial % 3 == 0 ? Float.NaN : -0f;
             int k = 1 + random.nextInt(count);
-            float exact = scalar.threshold(values, count, k);
-            float found = vector.threshold(values, count, k);
+            int most = k + random.nextInt(1 + k / 4);
+            float exact = scalar.threshold(values, count, k, most);
+            float found = vector.threshold(values, count, k, most);
             int reach = 0;
             for (int i = 0; i < count; i++) {
                 reach += values[i] >= found ? 1 : 0;
             }
-            if (reach != k) {
+            if (reach < k || reach > most) {
                 assertEquals(exact, found, message("threshold, k " + k));
             }
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {0, 1, 2, 15, 16, 17, 31, 64, 100, 1000})
+    void keepLargest(int count) {
+        for (int trial = 0; trial < 40; trial++) {
+            float[] values = new float[count + 3];
+            int[] positions = new int[count + 3];
+            float step = new float[] {0, 0.5f, 100}[trial % 3];
+            for (int i = 0; i < values.length; i++) {
+                float value = (float) Math.exp(10 * random.nextGaussian());
+                values[i] = step == 0 ? value : step * Math.round(random.nextGaussian() / step);
+                positions[i] = 7 * i + random.nextInt(7);
+            }
+            for (float rare : new float[] {Float.NEGATIVE_INFINITY, Float.POSITIVE_INFINITY, -0f}) {
+                values[random.nextInt(count + 3)] = rare;
+            }
+            int k = random.nextInt(1, count + 2);
+            int[] kept = positions.clone();
+            int end = vector.keepLargest(values, kept, count, k);
+            int[] expected = IntStream.range(0, count)
+                    .boxed()
+                    .sorted(Comparator.comparingDouble(i -> -values[i] + 0.0))
+                    .limit(k)
+                    .sorted()
+                    .mapToInt(i -> positions[i])
+                    .toArray();
+            assertArrayEquals(expected, Arrays.copyOf(kept, end), message("kept, k " + k));
+            kept = positions.clone();
+            end = scalar.keepLargest(values, kept, count, k);
+            assertArrayEquals(expected, Arrays.copyOf(kept, end), message("kept by scalar, k " + k));
         }
     }
 

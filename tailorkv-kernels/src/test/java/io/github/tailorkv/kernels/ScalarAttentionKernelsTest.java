@@ -441,16 +441,17 @@ class ScalarAttentionKernelsTest {
         kernels.logSumExpStep(s, 37 * 4, 63, state, 0);
         assertEquals(Math.log(sum), get(state, 0) + Math.log(get(state, 1)), 1e-5, message("log-sum-exp"));
 
-        int[] indices = new int[200];
-        int end = kernels.indicesAtLeast(s, 0, x.length, 1, 1000, indices, 2);
-        int expected = 2;
+        int[] positions = new int[x.length];
+        float[] values = new float[x.length];
+        int end = kernels.atLeast(s, 0, x.length, 1, positions, values);
+        int expected = 0;
         for (int i = 0; i < x.length; i++) {
             if (x[i] >= 1) {
-                assertEquals(1000 + i, indices[expected++]);
+                assertEquals(i, positions[expected]);
+                assertEquals(x[i], values[expected++]);
             }
         }
         assertEquals(expected, end);
-        assertEquals(2, kernels.indicesAtLeast(s, 0, x.length, -100, 0, new int[2], 0));
     }
 
     @Test

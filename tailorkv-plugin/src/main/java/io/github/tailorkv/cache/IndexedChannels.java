@@ -52,13 +52,14 @@ final class IndexedChannels {
             return all(shape);
         }
         TopTokens top = new TopTokens(context.kernels());
-        int[][] channels = new int[shape.kvHeads()][kept];
+        int[] chosen = new int[headSize];
+        int[][] channels = new int[shape.kvHeads()][];
         for (int head = 0; head < shape.kvHeads(); head++) {
             float[] extent = extent(keys, head, settings);
             float[] weights = queries == null || queries.count() == 0
                     ? extent
                     : weights(context, head, extent, queries);
-            top.selectChannels(weights, headSize, kept, channels[head]);
+            channels[head] = Arrays.copyOf(chosen, top.selectChannels(weights, headSize, kept, chosen));
         }
         return new IndexedChannels(channels);
     }
