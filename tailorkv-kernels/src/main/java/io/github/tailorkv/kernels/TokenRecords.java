@@ -36,6 +36,8 @@ final class TokenRecords {
 
     /** Bytes of a cache line. */
     private static final int LINE = 64;
+    /** What records begin at multiples of, in every store of ours; elsewhere a last line may not be asked for. */
+    private static final int ALIGNMENT = 8;
 
     private static final ThreadLocal<TokenRecords> OF_THREAD = ThreadLocal.withInitial(TokenRecords::new);
 
@@ -141,7 +143,7 @@ final class TokenRecords {
      */
     static void touch(long[] records, int count, int bytes) {
         int sum = 0;
-        int lines = (bytes + 2 * LINE - 2) / LINE;
+        int lines = (bytes + 2 * LINE - 1 - ALIGNMENT) / LINE;
         for (int line = 0; line < lines; line++) {
             long inRecord = Math.min(line * LINE, bytes - 1);
             for (int i = 0; i < count; i++) {

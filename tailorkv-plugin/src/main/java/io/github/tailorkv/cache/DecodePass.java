@@ -10,8 +10,10 @@ import org.jspecify.annotations.Nullable;
 /**
  * Attention of one token over all tokens of a layer: quantized and exact layers, and layers whose kind is open.
  *
- * <p>A piece of work is one KV head and a stretch of blocks; long contexts are cut so that all threads are busy even with
- * one KV head. The partial results (running maximum, running sum, unnormalised output) are merged by the caller.
+ * <p>A piece of work is a stretch of blocks, of which all KV heads are attended block by block: that is the order in which
+ * they lie in memory, so that the hardware sees one long stream and reads ahead of it. Where there are too few blocks for
+ * all threads, a piece is one KV head. The partial results (running maximum, running sum, unnormalised output) are merged
+ * by the caller.
  */
 final class DecodePass implements Workers.Job, AutoCloseable {
 
@@ -34,6 +36,8 @@ final class DecodePass implements Workers.Job, AutoCloseable {
     private int blocks;
     private int length;
     private int stretches;
+    /** KV heads that a piece of work attends, one or all. */
+    private int headsOfPiece;
 
     DecodePass(AttentionKernels kernels, AttentionShape shape, DecodeScratch[] scratch) {
         this.kernels = kernels;
@@ -61,9 +65,10 @@ final class DecodePass implements Workers.Job, AutoCloseable {
         length = layer.length() + 1;
         blocks = (length + BlockLayout.BLOCK - 1) / BlockLayout.BLOCK;
         int heads = shape.kvHeads();
-        stretches = stretches(blocks, heads, workers.slots());
+        headsOfPiece = blocks < LEAST_STRETCH * workers.slots() ? 1 : heads;
+        stretches = headsOfPiece == 1 ? stretches(blocks, heads, workers.slots()) : 2 * workers.slots();
         results = partials.atLeast((long) heads * stretches * partialBytes);
-        workers.run(this, heads * stretches);
+        workers.run(this, heads / headsOfPiece * stretches);
         for (int head = 0; head < heads; head++) {
             long first = (long) head * stretches * partialBytes;
             for (int stretch = 1; stretch < stretches; stretch++) {
@@ -96,13 +101,33 @@ final class DecodePass implements Workers.Job, AutoCloseable {
 
     @Override
     public void run(int piece, int slot) {
-        LayerCache cache = Objects.requireNonNull(layer);
-        int head = piece / stretches;
+        int first = piece / stretches * headsOfPiece;
         int stretch = piece % stretches;
         int from = (int) ((long) blocks * stretch / stretches);
         int to = (int) ((long) blocks * (stretch + 1) / stretches);
         DecodeScratch work = scratch[slot];
-        work.reset();
+        for (int i = 0; i < headsOfPiece; i++) {
+            work.use(i);
+            work.reset();
+        }
+        // One head goes through its blocks without a stop, so that a store can ask for the next one.
+        int step = headsOfPiece == 1 ? to - from : 1;
+        for (int block = from; block < to; block += step) {
+            for (int i = 0; i < headsOfPiece; i++) {
+                work.use(i);
+                attend(first + i, block, block + step, work);
+            }
+        }
+        for (int i = 0; i < headsOfPiece; i++) {
+            work.use(i);
+            long target = ((long) (first + i) * stretches + stretch) * partialBytes;
+            MemorySegment.copy(work.memory, work.state, results, target, 8L * group);
+            MemorySegment.copy(work.memory, work.acc, results, target + stateBytes, groupBytes);
+        }
+    }
+
+    private void attend(int head, int from, int to, DecodeScratch work) {
+        LayerCache cache = Objects.requireNonNull(layer);
         long query = head * groupBytes;
         int sealed = cache.sealedBlocks();
         if (from < sealed) {
@@ -117,8 +142,6 @@ final class DecodePass implements Workers.Job, AutoCloseable {
                     q,
                     query);
         }
-        MemorySegment.copy(work.memory, work.state, results, piece * partialBytes, 8L * group);
-        MemorySegment.copy(work.memory, work.acc, results, piece * partialBytes + stateBytes, groupBytes);
     }
 
     @Override

@@ -23,14 +23,18 @@ final class DecodeScratch implements AutoCloseable {
     final long keys;
     final long values;
     final long scores;
-    final long state;
-    final long acc;
+    /** Where the softmax in use lies: a running maximum and a running sum a row, and what was accumulated. */
+    long state;
+    long acc;
 
     /** Where the records of the tokens at hand lie, for {@link #attendRecords}. */
     final MemorySegment[] recordSegments = new MemorySegment[BlockLayout.BLOCK];
     final long[] records = new long[BlockLayout.BLOCK];
 
     private final Arena arena = Arena.ofShared();
+    private final long softmaxes;
+    private final long stateBytes;
+    private final long softmaxBytes;
 
     DecodeScratch(AttentionKernels kernels, AttentionShape shape) {
         this.kernels = kernels;
@@ -40,9 +44,17 @@ final class DecodeScratch implements AutoCloseable {
         keys = 0;
         values = keys + BlockLayout.keyTileBytes(shape.headSize());
         scores = values + BlockLayout.valueTileBytes(shape.headSize());
-        state = scores + (long) rows * BlockLayout.BLOCK * Float.BYTES;
-        acc = (state + 2L * rows * Float.BYTES + 63) & -64;
-        memory = arena.allocate(acc + rows * rowBytes, 64);
+        softmaxes = scores + (long) rows * BlockLayout.BLOCK * Float.BYTES;
+        stateBytes = (2L * rows * Float.BYTES + 63) & -64;
+        softmaxBytes = stateBytes + rows * rowBytes;
+        memory = arena.allocate(softmaxes + shape.kvHeads() * softmaxBytes, 64);
+        use(0);
+    }
+
+    /** Takes one of the softmaxes in use, of which there are as many as KV heads: to attend several heads by turns. */
+    void use(int softmax) {
+        state = softmaxes + softmax * softmaxBytes;
+        acc = state + stateBytes;
     }
 
     /** Starts a new softmax. */

@@ -70,6 +70,24 @@ class HybridCacheTest {
         }
     }
 
+    static Stream<Arguments> stretches() {
+        return shapes().flatMap(shape -> Stream.of(
+                Arguments.of(shape, "policy=exact", 1e-4), Arguments.of(shape, "policy=quantize", EIGHT_BITS)));
+    }
+
+    /** Long enough for pieces of work that are stretches of blocks, of all KV heads. */
+    @ParameterizedTest
+    @MethodSource("stretches")
+    void stretchesOfBlocksAddUp(AttentionShape shape, String policy, double tolerance) {
+        long seed = new Random().nextLong();
+        try (SessionDriver driver = new SessionDriver(shape, SessionDriver.settings(policy, "bits=8"), seed)) {
+            driver.feed(1024 + 37, 1.5);
+            for (int i = 0; i < 70; i++) {
+                assertEquals(0, driver.append(1, 1.5), tolerance, () -> "seed " + seed);
+            }
+        }
+    }
+
     static Stream<Arguments> quantized() {
         return shapes().flatMap(shape -> Stream.of(
                 Arguments.of(shape, 8, EIGHT_BITS), Arguments.of(shape, 4, FOUR_BITS)));
