@@ -216,7 +216,7 @@ final class RetrievalPass implements AutoCloseable {
         IndexedBlocks blocks = (IndexedBlocks) cache.sealed();
         DecodeScratch work = scratch[slot];
         int sinks = Math.min(settings.sinks(), sealed * BlockLayout.BLOCK);
-        int wanted = settings.budget() + sinks;
+        int wanted = settings.budgetAt(sealed * BlockLayout.BLOCK) + sinks;
         int perStretch = TopTokens.blocksPerStretch(sealed, wanted);
         int stretchCount = TopTokens.stretches(sealed, perStretch);
         float[] largest = maximaOf(slot, stretchCount);

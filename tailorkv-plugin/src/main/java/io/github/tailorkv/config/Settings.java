@@ -19,6 +19,7 @@ import org.jspecify.annotations.Nullable;
  * @param profile profile file to use instead of the one beside the model
  * @param bits precision of quantized layers: 1, 2, 4 or 8
  * @param budget dominant tokens that retrieval layers attend exactly, per KV head
+ * @param leastBudget how many of them where the context is short, see {@link #budgetAt}
  * @param sinks first tokens that retrieval layers always attend exactly
  * @param recent newest tokens that stay exact in retrieval layers
  * @param residual newest tokens that stay exact in quantized layers
@@ -48,6 +49,7 @@ public record Settings(
         Optional<Path> profile,
         int bits,
         int budget,
+        int leastBudget,
         int sinks,
         int recent,
         int residual,
@@ -74,6 +76,8 @@ public record Settings(
 
     /** A budget that nobody set; no model is too small for it. */
     public static final int DEFAULT_BUDGET = 768;
+
+    private static final int DEFAULT_LEAST_BUDGET = 384;
 
     /** Precision of offloaded keys and values. */
     public enum Rows {
@@ -136,6 +140,7 @@ public record Settings(
         all.put("tailorkv.profile", "file to use instead of tailorkv.json beside the model");
         all.put("tailorkv.bits", "1, 2, 4 or 8");
         all.put("tailorkv.budget", "a whole number from 1 to 1048576");
+        all.put("tailorkv.budget.least", "a whole number from 1 to tailorkv.budget");
         all.put("tailorkv.sinks", "a whole number from 0 to 64");
         all.put("tailorkv.recent", "a whole number from 1 to 65536");
         all.put("tailorkv.residual", "a whole number from 1 to 65536");
@@ -167,6 +172,14 @@ public record Settings(
     public int indexedChannels(int headSize) {
         int share = (int) Math.ceil(indexShare * headSize);
         return tail ? headSize : Math.min(headSize, Math.max(channels, share));
+    }
+
+    /**
+     * Dominant tokens that a retrieval layer attends of so many to choose from: an eighth of them, within the bounds that are
+     * set. The long lists that need a large budget, of words to be counted, are those of long contexts.
+     */
+    public int budgetAt(int tokens) {
+        return Math.min(budget, Math.max(leastBudget, tokens / 8));
     }
 
     /**
@@ -237,6 +250,8 @@ public record Settings(
             String preset = oneOf("tailorkv.preset", "balanced", "balanced", "compact", "paper", "exact");
             boolean paper = preset.equals("paper");
             boolean compact = preset.equals("compact");
+            int budget = whole("tailorkv.budget", paper ? 128 : DEFAULT_BUDGET, 1, 1 << 20);
+            boolean grows = preset.equals("balanced") && value("tailorkv.budget") == null;
             Settings settings = new Settings(
                     flag("tailorkv.enabled", false),
                     text("tailorkv.provider", "hybrid"),
@@ -244,7 +259,8 @@ public record Settings(
                     policy(preset.equals("exact") ? "exact" : "auto"),
                     path("tailorkv.profile"),
                     bits(paper ? "1" : "4"),
-                    whole("tailorkv.budget", paper ? 128 : DEFAULT_BUDGET, 1, 1 << 20),
+                    budget,
+                    whole("tailorkv.budget.least", grows ? DEFAULT_LEAST_BUDGET : budget, 1, budget),
                     whole("tailorkv.sinks", 8, 0, 64),
                     whole("tailorkv.recent", paper ? 56 : compact ? 16 : 64, 1, 1 << 16),
                     whole("tailorkv.residual", paper ? 128 : compact ? 16 : 64, 1, 1 << 16),

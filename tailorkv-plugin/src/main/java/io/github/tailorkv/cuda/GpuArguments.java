@@ -79,9 +79,11 @@ final class GpuArguments {
     private static final int INDEXED = 240;
 
     private final MemorySegment block;
+    private final Settings settings;
 
     /** Writes what never changes. */
     GpuArguments(MemorySegment block, AttentionShape shape, Settings settings) {
+        this.settings = settings;
         this.block = block.fill((byte) 0);
         number(HEADS, shape.heads());
         number(KV_HEADS, shape.kvHeads());
@@ -92,7 +94,6 @@ final class GpuArguments {
         number(RECORD_BYTES, recordBytes(shape, settings));
         number(INDEX_BYTES, indexBytes(shape, settings));
         number(PACKED_BYTES, packedBytes(shape, settings));
-        number(BUDGET, settings.budget());
         number(SINKS, settings.sinks());
         number(CHANNELS, settings.channels());
         number(PER_HEAD, settings.selection() == Settings.Selection.PER_HEAD ? 1 : 0);
@@ -148,6 +149,7 @@ final class GpuArguments {
         address(BLOCKS, blocks);
         number(KIND, kind);
         number(SEALED, sealed);
+        number(BUDGET, settings.budgetAt(sealed * BlockLayout.BLOCK));
         number(LENGTH, length);
         address(RANGES, ranges);
         address(QUERIES, queries);

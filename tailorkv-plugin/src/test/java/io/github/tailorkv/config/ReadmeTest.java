@@ -61,6 +61,7 @@ class ReadmeTest {
     private static String property(String component) {
         return "tailorkv." + switch (component) {
             case "indexBits" -> "index";
+            case "leastBudget" -> "budget.least";
             case "indexShare" -> "index.share";
             default -> component;
         };

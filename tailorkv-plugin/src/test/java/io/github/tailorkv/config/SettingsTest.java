@@ -42,6 +42,8 @@ class SettingsTest {
         "tailorkv.bits, 3",
         "tailorkv.budget, 0",
         "tailorkv.budget, many",
+        "tailorkv.budget.least, 0",
+        "tailorkv.budget.least, 769",
         "tailorkv.sinks, -1",
         "tailorkv.rows, int7",
         "tailorkv.offload, tape",
@@ -78,6 +80,20 @@ class SettingsTest {
         assertTrue(complaint("tailorkv.index.share", "0").contains("a number above 0 and up to 1"));
         assertTrue(complaint("tailorkv.index", "2", "tailorkv.tail", "true").contains("needs tailorkv.index=4"));
         assertEquals(2, settings("tailorkv.index", "2", "tailorkv.tail", "true", "tailorkv.rows", "bf16").indexBits());
+    }
+
+    @Test
+    void theBudgetGrowsWithTheContextUnlessItIsSet() {
+        Settings balanced = settings();
+        assertEquals(384, balanced.budgetAt(0));
+        assertEquals(384, balanced.budgetAt(3 * 1024));
+        assertEquals(512, balanced.budgetAt(4 * 1024));
+        assertEquals(768, balanced.budgetAt(1 << 20));
+        assertEquals(100, settings("tailorkv.budget", "100").budgetAt(0));
+        assertEquals(128, settings("tailorkv.preset", "paper").budgetAt(0));
+        Settings set = settings("tailorkv.budget", "100", "tailorkv.budget.least", "10");
+        assertEquals(10, set.budgetAt(64));
+        assertEquals(100, set.budgetAt(1000));
     }
 
     @Test
