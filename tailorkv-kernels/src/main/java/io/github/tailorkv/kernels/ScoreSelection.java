@@ -206,9 +206,9 @@ final class ScoreSelection {
             return count;
         }
         float last = threshold(values, count, k, k);
-        int kept = countAtLeast(values, count, last) == k ? keep(values, positions, count, last)
+        return countAtLeast(values, count, last) == k
+                ? keep(values, positions, count, last)
                 : keepFirst(values, positions, count, k, last);
-        return kept;
     }
 
     /** In place: what is written lies no further than what was read. */
