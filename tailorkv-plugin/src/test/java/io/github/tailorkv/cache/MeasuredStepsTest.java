@@ -115,10 +115,12 @@ class MeasuredStepsTest {
         assertTrue(recall[2] > 0.85 && recall[2] <= 1, () -> Arrays.toString(recall));
     }
 
+    /** With scalar kernels: the vector ones add in another order once they are compiled, and so may choose another token. */
     @ParameterizedTest
     @ValueSource(strings = {"policy=exact", "policy=quantize", "policy=retrieve"})
     void measuringChangesNoAnswer(String policy) {
-        try (SessionDriver plain = driver(policy, "budget=64"); SessionDriver measured = driver(policy, "budget=64")) {
+        String[] words = {policy, "budget=64", "backend=scalar"};
+        try (SessionDriver plain = driver(words); SessionDriver measured = driver(words)) {
             StepSample sample = new StepSample(1);
             plain.feed(500, 1);
             measured.feed(500, 1);
