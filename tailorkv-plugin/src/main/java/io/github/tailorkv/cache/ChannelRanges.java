@@ -7,7 +7,11 @@ import java.util.Arrays;
 
 /**
  * The range of each key channel that an index holds over all sealed tokens of a layer, from which critical channels are
- * chosen. Forgetting tokens leaves the ranges as wide as they were: a channel that was important stays a candidate, which costs nothing.
+ * chosen. Forgetting tokens leaves the ranges as wide as they were: a channel that was important stays a candidate, which
+ * costs nothing.
+ *
+ * <p>Several threads seal blocks of one KV head at the same time, so that including a block holds the head's lock; ranges
+ * are read when all have been sealed.
  */
 final class ChannelRanges {
 
@@ -44,11 +48,13 @@ final class ChannelRanges {
 
     /** A channel's keys lie between its zero point and {@code steps} scales above it. */
     private void include(int head, MemorySegment block, long scales, long zeros, int stride, int steps) {
-        for (int c = 0; c < least[head].length; c++) {
-            long field = (long) c * stride * Short.BYTES;
-            float scale = Float.float16ToFloat(block.get(ValueLayout.JAVA_SHORT, scales + field));
-            float zero = Float.float16ToFloat(block.get(ValueLayout.JAVA_SHORT, zeros + field));
-            include(head, c, zero, zero + steps * scale);
+        synchronized (least[head]) {
+            for (int c = 0; c < least[head].length; c++) {
+                long field = (long) c * stride * Short.BYTES;
+                float scale = Float.float16ToFloat(block.get(ValueLayout.JAVA_SHORT, scales + field));
+                float zero = Float.float16ToFloat(block.get(ValueLayout.JAVA_SHORT, zeros + field));
+                include(head, c, zero, zero + steps * scale);
+            }
         }
     }
 
