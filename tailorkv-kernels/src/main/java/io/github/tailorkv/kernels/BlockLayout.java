@@ -26,8 +26,9 @@ package io.github.tailorkv.kernels;
  * what it may be.
  *
  * <p><em>An index panel</em> holds channels of the keys of {@value #PANEL} blocks, for reading a few of them from all: one row
- * of 64 codes per channel and block, channel by channel, then {@code f16 scale[channels][64]}, then
- * {@code f16 zero[channels][64]}; codes of 2, 4 or 8 bits.
+ * of 64 codes per channel and block, channel by channel and a cache line that nothing is in behind each channel, then
+ * {@code f16 scale[channels][64]}, then {@code f16 zero[channels][64]}; codes of 2, 4 or 8 bits. Without the empty line,
+ * the codes of a block would lie a power of two apart from channel to channel, and all in the same few sets of a cache.
  *
  * <p><em>A token record</em> holds one token of one head so that reading it back touches few cache lines and one page:
  * the codes of its key, those of its value, then the parameters of both, each {@code f16 scale[groups]} and
@@ -43,6 +44,9 @@ public final class BlockLayout {
 
     /** Channels of a token that share a scale and a zero point in value blocks. */
     public static final int GROUP = 64;
+
+    /** Bytes of a cache line. */
+    static final int LINE = 64;
 
     static final int FLOAT = Float.BYTES;
     static final int HALF = Short.BYTES;
@@ -148,19 +152,24 @@ public final class BlockLayout {
         return rowBytes(4, headSize);
     }
 
+    /** Bytes from the codes of one channel of an index panel to those of the next. */
+    public static int panelStride(int bits) {
+        return PANEL * rowBytes(bits, BLOCK) + LINE;
+    }
+
     /** Offset of the scales in an index panel of some channels. */
     public static int panelScales(int bits, int channels) {
-        return PANEL * keyScales(bits, channels);
+        return channels * panelStride(bits);
     }
 
     /** Offset of the zero points in an index panel. */
     public static int panelZeros(int bits, int channels) {
-        return PANEL * keyZeros(bits, channels);
+        return panelScales(bits, channels) + channels * PANEL * HALF;
     }
 
     /** Bytes of an index panel. */
     public static int panelBytes(int bits, int channels) {
-        return PANEL * packedKeyBytes(bits, channels);
+        return panelZeros(bits, channels) + channels * PANEL * HALF;
     }
 
     /** Bytes of the codes of a key or a value in a token record of 4, 8 or 16 bits. */

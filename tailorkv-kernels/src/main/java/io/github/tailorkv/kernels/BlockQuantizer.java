@@ -51,25 +51,32 @@ final class BlockQuantizer {
     private BlockQuantizer() {}
 
     static void keys(long tile, int headSize, int bits, long block) {
-        keys(tile, null, headSize, bits, block, 1, 0);
+        keys(tile, null, headSize, bits, block, rowBytes(bits, BLOCK), block + BlockLayout.keyScales(bits, headSize),
+                block + BlockLayout.keyZeros(bits, headSize), HALF);
     }
 
     /**
-     * Into block {@code block} of the {@code blocks} that share a panel; a block by itself is a panel of one.
+     * Into block {@code block} of a panel of {@code count} channels.
      *
      * @param channels channels of the tile that the panel holds; null for the first {@code count}
      */
-    static void keys(
-            long tile, int @Nullable [] channels, int count, int bits, long panel, int blocks, int block) {
+    static void index(long tile, int @Nullable [] channels, int count, int bits, long panel, int block) {
+        long field = (long) block * HALF;
+        keys(tile, channels, count, bits, panel + (long) block * rowBytes(bits, BLOCK), BlockLayout.panelStride(bits),
+                panel + BlockLayout.panelScales(bits, count) + field,
+                panel + BlockLayout.panelZeros(bits, count) + field, (long) BlockLayout.PANEL * HALF);
+    }
+
+    /** Strides are the bytes from channel to channel. */
+    private static void keys(
+            long tile, int @Nullable [] channels, int count, int bits, long rows, long rowStride, long scales,
+            long zeros,
+            long fieldStride) {
         int[] codes = Scratch.OF_THREAD.get().codes;
-        int rowBytes = rowBytes(bits, BLOCK);
-        long scales = panel + (long) blocks * BlockLayout.keyScales(bits, count);
-        long zeros = panel + (long) blocks * BlockLayout.keyZeros(bits, count);
         for (int i = 0; i < count; i++) {
             int c = channels == null ? i : channels[i];
-            long field = (long) i * blocks + block;
-            group(tile + (long) c * BLOCK * FLOAT, BLOCK, bits, panel + field * rowBytes, scales + field * HALF,
-                    zeros + field * HALF, codes);
+            group(tile + (long) c * BLOCK * FLOAT, BLOCK, bits, rows + i * rowStride, scales + i * fieldStride,
+                    zeros + i * fieldStride, codes);
         }
     }
 

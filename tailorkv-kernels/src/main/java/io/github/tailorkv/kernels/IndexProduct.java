@@ -2,6 +2,7 @@ package io.github.tailorkv.kernels;
 
 import static io.github.tailorkv.kernels.BlockLayout.BLOCK;
 import static io.github.tailorkv.kernels.BlockLayout.HALF;
+import static io.github.tailorkv.kernels.BlockLayout.LINE;
 import static io.github.tailorkv.kernels.BlockLayout.PANEL;
 import static io.github.tailorkv.kernels.BlockLayout.UNIT;
 import static io.github.tailorkv.kernels.BlockLayout.rowBytes;
@@ -38,9 +39,6 @@ import jdk.incubator.vector.IntVector;
 final class IndexProduct {
 
     private static final int ROWS = 4;
-    /** Bytes of a cache line. */
-    private static final int LINE = 64;
-
     private IndexProduct() {}
 
     /** Memory of one thread. */
@@ -78,7 +76,8 @@ final class IndexProduct {
         long scales = panel + BlockLayout.panelScales(bits, headSize);
         long zeros = panel + BlockLayout.panelZeros(bits, headSize);
         int rowBytes = rowBytes(bits, BLOCK);
-        scratch.touched = touch(panel + (long) from * rowBytes, (to - from) * rowBytes, taken, depth, rowBytes * PANEL)
+        int stride = BlockLayout.panelStride(bits);
+        scratch.touched = touch(panel + (long) from * rowBytes, (to - from) * rowBytes, taken, depth, stride)
                 + touch(scales + (long) from * HALF, (to - from) * HALF, taken, depth, PANEL * HALF)
                 + touch(zeros + (long) from * HALF, (to - from) * HALF, taken, depth, PANEL * HALF);
         for (int r = 0; r < rows; r += ROWS) {
@@ -89,23 +88,23 @@ final class IndexProduct {
                 long codes = panel + (long) block * rowBytes;
                 if (count == 1) {
                     for (int column = 0; column < BLOCK; column += L) {
-                        oneRow(scratch, block, taken, depth, codes, rowBytes * PANEL, bits, column, target);
+                        oneRow(scratch, block, taken, depth, codes, stride, bits, column, target);
                     }
                 } else if (bits == 4 && Lanes.WIDE) {
-                    wholeNibbles(scratch, block, taken, depth, codes, rowBytes * PANEL, count, target);
+                    wholeNibbles(scratch, block, taken, depth, codes, stride, count, target);
                 } else if (bits == 4) {
                     for (int stripe = 0; stripe < rowBytes; stripe += L) {
-                        nibbles(scratch, block, taken, depth, codes + stripe, rowBytes * PANEL, count,
+                        nibbles(scratch, block, taken, depth, codes + stripe, stride, count,
                                 target + (stripe / UNIT * 2L * UNIT + stripe % UNIT) * Float.BYTES);
                     }
                 } else if (bits == 2) {
                     for (int stripe = 0; stripe < rowBytes; stripe += L) {
-                        crumbs(scratch, block, taken, depth, codes + stripe, rowBytes * PANEL, count,
+                        crumbs(scratch, block, taken, depth, codes + stripe, stride, count,
                                 target + (long) stripe * Float.BYTES);
                     }
                 } else {
                     for (int column = 0; column < BLOCK; column += L) {
-                        codes(scratch, block, taken, depth, codes, rowBytes * PANEL, bits, column, count, target);
+                        codes(scratch, block, taken, depth, codes, stride, bits, column, count, target);
                     }
                 }
             }

@@ -227,8 +227,8 @@ final class PanamaAttentionKernels implements AttentionKernels {
                 Objects.checkIndex(channel, headSize);
             }
         }
-        BlockQuantizer.keys(address(tile, tileOffset, keyTileBytes(headSize)), channels, count, bits,
-                address(panel, panelOffset, panelBytes(bits, count)), PANEL, Objects.checkIndex(block, PANEL));
+        BlockQuantizer.index(address(tile, tileOffset, keyTileBytes(headSize)), channels, count, bits,
+                address(panel, panelOffset, panelBytes(bits, count)), Objects.checkIndex(block, PANEL));
     }
 
     @Override

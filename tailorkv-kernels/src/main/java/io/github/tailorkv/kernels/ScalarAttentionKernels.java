@@ -12,6 +12,7 @@ import static io.github.tailorkv.kernels.BlockLayout.keyZeros;
 import static io.github.tailorkv.kernels.BlockLayout.maxCode;
 import static io.github.tailorkv.kernels.BlockLayout.PANEL;
 import static io.github.tailorkv.kernels.BlockLayout.panelScales;
+import static io.github.tailorkv.kernels.BlockLayout.panelStride;
 import static io.github.tailorkv.kernels.BlockLayout.panelZeros;
 import static io.github.tailorkv.kernels.BlockLayout.recordBytes;
 import static io.github.tailorkv.kernels.BlockLayout.recordCodes;
@@ -227,7 +228,8 @@ public final class ScalarAttentionKernels implements AttentionKernels {
                         int field = c * PANEL + block;
                         float scale = half(panel, panelOffset + panelScales(bits, headSize), field);
                         float zero = half(panel, panelOffset + panelZeros(bits, headSize), field);
-                        int code = code(panel, panelOffset + (long) field * rowBytes(bits, BLOCK), bits, t);
+                        long row = panelOffset + (long) c * panelStride(bits) + (long) block * rowBytes(bits, BLOCK);
+                        int code = code(panel, row, bits, t);
                         sum += q.get(F32, at(qOffset + r * qStride, c)) * dequantize(code, scale, zero, false);
                     }
                     s.set(F32, at(sOffset, ((block - from) * rows + r) * BLOCK + t), sum);
@@ -241,7 +243,9 @@ public final class ScalarAttentionKernels implements AttentionKernels {
     @Override
     public void quantizeKeys(
             MemorySegment tile, long tileOffset, int headSize, int bits, MemorySegment block, long blockOffset) {
-        quantizeKeys(tile, tileOffset, null, headSize, bits, block, blockOffset, 1, 0);
+        quantizeKeys(
+                tile, tileOffset, null, headSize, bits, block, blockOffset, rowBytes(bits, BLOCK),
+                blockOffset + keyScales(bits, headSize), blockOffset + keyZeros(bits, headSize), 1);
     }
 
     @Override
@@ -249,25 +253,28 @@ public final class ScalarAttentionKernels implements AttentionKernels {
             MemorySegment tile, long tileOffset, int headSize, int @Nullable [] channels, int bits,
             MemorySegment panel, long panelOffset, int block) {
         int count = channels == null ? headSize : channels.length;
-        quantizeKeys(tile, tileOffset, channels, count, bits, panel, panelOffset, PANEL, block);
+        quantizeKeys(
+                tile, tileOffset, channels, count, bits, panel, panelOffset + (long) block * rowBytes(bits, BLOCK),
+                panelStride(bits), panelOffset + panelScales(bits, count) + (long) block * HALF,
+                panelOffset + panelZeros(bits, count) + (long) block * HALF, PANEL);
     }
 
-    /** Into one of the blocks that share a panel; a block by itself is a panel of one. */
+    /** Codes of a channel lie {@code rowStride} bytes from those of the one before, its fields {@code fieldStride} fields. */
     private static void quantizeKeys(
-            MemorySegment tile, long tileOffset, int @Nullable [] channels, int count, int bits, MemorySegment panel,
-            long panelOffset, int blocks, int block) {
+            MemorySegment tile, long tileOffset, int @Nullable [] channels, int count, int bits, MemorySegment target,
+            long rows, long rowStride, long scales, long zeros, int fieldStride) {
         int rowBytes = rowBytes(bits, BLOCK);
         for (int i = 0; i < count; i++) {
             int c = channels == null ? i : channels[i];
-            long row = panelOffset + ((long) i * blocks + block) * rowBytes;
-            panel.asSlice(row, rowBytes).fill((byte) 0);
+            long row = rows + i * rowStride;
+            target.asSlice(row, rowBytes).fill((byte) 0);
             long elements = at(tileOffset, c * BLOCK);
             float zero = zeroPoint(tile, elements, BLOCK);
             float scale = scale(tile, elements, BLOCK, zero, bits);
-            setHalf(panel, panelOffset + (long) blocks * keyScales(bits, count), i * blocks + block, scale);
-            setHalf(panel, panelOffset + (long) blocks * keyZeros(bits, count), i * blocks + block, zero);
+            setHalf(target, scales, i * fieldStride, scale);
+            setHalf(target, zeros, i * fieldStride, zero);
             for (int t = 0; t < BLOCK; t++) {
-                orCode(panel, row, bits, t, quantize(tile.get(F32, at(elements, t)), scale, zero, bits));
+                orCode(target, row, bits, t, quantize(tile.get(F32, at(elements, t)), scale, zero, bits));
             }
         }
     }

@@ -4,6 +4,7 @@ import static io.github.tailorkv.kernels.BlockLayout.BLOCK;
 import static io.github.tailorkv.kernels.BlockLayout.FLOAT;
 import static io.github.tailorkv.kernels.BlockLayout.GROUP;
 import static io.github.tailorkv.kernels.BlockLayout.HALF;
+import static io.github.tailorkv.kernels.BlockLayout.LINE;
 import static io.github.tailorkv.kernels.BlockLayout.UNIT;
 import static io.github.tailorkv.kernels.Lanes.B;
 import static io.github.tailorkv.kernels.Lanes.F;
@@ -34,8 +35,6 @@ import jdk.incubator.vector.IntVector;
  */
 final class TokenRecords {
 
-    /** Bytes of a cache line. */
-    private static final int LINE = 64;
     /** What records begin at multiples of, in every store of ours; elsewhere a last line may not be asked for. */
     private static final int ALIGNMENT = 8;
 

@@ -229,7 +229,7 @@ final class IndexedRows implements IndexedBlocks {
 
     @Override
     public long indexBytes() {
-        return panelBytes / BlockLayout.PANEL;
+        return BlockLayout.packedKeyBytes(indexBits, channels.count());
     }
 
     @Override
