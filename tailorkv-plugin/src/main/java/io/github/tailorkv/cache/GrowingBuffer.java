@@ -13,6 +13,8 @@ final class GrowingBuffer implements AutoCloseable {
     @SuppressWarnings("MustBeClosedChecker") // closed when it is outgrown or by close()
     MemorySegment atLeast(long bytes) {
         if (memory.byteSize() < bytes) {
+            // First, so that a buffer whose growth fails holds nothing, and not memory that was freed.
+            memory = MemorySegment.NULL;
             arena.close();
             arena = Arena.ofShared();
             memory = arena.allocate(bytes + bytes / 8 + 64, 64);

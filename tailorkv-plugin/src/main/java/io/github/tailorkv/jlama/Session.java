@@ -71,8 +71,10 @@ final class Session {
      * Ends a turn; if anything failed in it, the session is as it was when the turn began.
      *
      * @return what the layers hold
+     * @throws IllegalStateException if another thread is in a pass
      */
     List<LayerStatistics> endTurn() {
+        refuseOtherThreads();
         List<LayerStatistics> layers = cache.statistics();
         boolean even = layers.stream().mapToInt(LayerStatistics::tokens).distinct().count() <= 1;
         if (failed || !even) {
@@ -84,6 +86,7 @@ final class Session {
     }
 
     void truncate(int length) {
+        refuseOtherThreads();
         if (length < 0 || length > cache.length()) {
             throw new IllegalArgumentException(
                     "Session " + name + " holds " + cache.length() + " tokens and cannot be set to " + length);
@@ -99,14 +102,10 @@ final class Session {
      * @throws IllegalArgumentException if the tokens do not fit the context
      */
     synchronized void enter(boolean first, int start, int tokens) {
-        Thread current = Thread.currentThread();
         if (closed) {
             throw new IllegalStateException("Session " + name + " is closed");
         }
-        if (inPass != null && inPass != current) {
-            throw new IllegalStateException("Session " + name + " is in use by thread " + inPass.getName()
-                    + "; wait for its turn to end, or give each conversation a session id of its own");
-        }
+        refuseOtherThreads();
         if (!first) {
             return;
         }
@@ -122,7 +121,15 @@ final class Session {
         }
         passStart = start;
         watch.passBegins(tokens);
-        inPass = current;
+        inPass = Thread.currentThread();
+    }
+
+    /** What a pass reads must not be taken from under it. */
+    private synchronized void refuseOtherThreads() {
+        if (inPass != null && inPass != Thread.currentThread()) {
+            throw new IllegalStateException("Session " + name + " is in use by thread " + inPass.getName()
+                    + "; wait for its turn to end, or give each conversation a session id of its own");
+        }
     }
 
     /** Fails the turn, for its tokens do not fit the context. */
