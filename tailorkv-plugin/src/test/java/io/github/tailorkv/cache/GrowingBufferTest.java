@@ -7,7 +7,7 @@ import org.junit.jupiter.api.Test;
 
 class GrowingBufferTest {
 
-    /** What has lent it goes on with the next session, whatever became of the one that asked for too much. */
+    /** The workspace that owns it goes on with the next session, whatever became of the one that asked for too much. */
     @Test
     void growthThatFailsLeavesNoMemoryThatWasFreed() {
         try (GrowingBuffer buffer = new GrowingBuffer()) {
