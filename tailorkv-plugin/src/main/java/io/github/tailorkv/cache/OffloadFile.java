@@ -5,6 +5,7 @@ import java.io.UncheckedIOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
+import java.nio.channels.ClosedChannelException;
 import java.nio.channels.FileChannel;
 import java.nio.channels.FileChannel.MapMode;
 import java.nio.file.FileSystems;
@@ -22,14 +23,17 @@ import java.util.Set;
  * <p>Rows are written and read through a mapping; the operating system's page cache decides what is in RAM. A mapping
  * over a hole in a full disk would end in a fault in the middle of a kernel, therefore every chunk is written with zeros
  * first: a full disk is an exception here and nowhere else.
+ *
+ * <p>Java closes the file of a thread that is interrupted while it writes. What is mapped stays, and what comes after goes
+ * to a new file; the space of the old one is free once its last chunk is released.
  */
 final class OffloadFile implements BlockStore.Source {
 
     private static final ByteBuffer ZEROS = ByteBuffer.allocateDirect(1 << 20).asReadOnlyBuffer();
 
     private final Path directory;
-    private final FileChannel channel;
-    private long end;
+    private FileChannel channel;
+    private boolean closed;
 
     private OffloadFile(Path directory, FileChannel channel) {
         this.directory = directory;
@@ -42,23 +46,26 @@ final class OffloadFile implements BlockStore.Source {
      * @throws UncheckedIOException if the folder cannot be written
      */
     static OffloadFile create(Path directory) {
+        try {
+            return new OffloadFile(directory, open(directory));
+        } catch (IOException e) {
+            throw failure(directory, e);
+        }
+    }
+
+    private static FileChannel open(Path directory) throws IOException {
         boolean posix = FileSystems.getDefault().supportedFileAttributeViews().contains("posix");
         FileAttribute<?>[] ownerOnly = posix
                 ? new FileAttribute<?>[] {
                     PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rw-------"))}
                 : new FileAttribute<?>[0];
-        try {
-            Path file = Files.createTempFile(directory, "tailorkv-", ".rows", ownerOnly);
-            FileChannel channel = FileChannel.open(
-                    file,
-                    Set.of(StandardOpenOption.READ, StandardOpenOption.WRITE, StandardOpenOption.DELETE_ON_CLOSE));
-            if (posix) {
-                Files.deleteIfExists(file);
-            }
-            return new OffloadFile(directory, channel);
-        } catch (IOException e) {
-            throw failure(directory, e);
+        Path file = Files.createTempFile(directory, "tailorkv-", ".rows", ownerOnly);
+        FileChannel channel = FileChannel.open(
+                file, Set.of(StandardOpenOption.READ, StandardOpenOption.WRITE, StandardOpenOption.DELETE_ON_CLOSE));
+        if (posix) {
+            Files.deleteIfExists(file);
         }
+        return channel;
     }
 
     private static UncheckedIOException failure(Path directory, IOException cause) {
@@ -69,44 +76,64 @@ final class OffloadFile implements BlockStore.Source {
     }
 
     @Override
-    @SuppressWarnings("MustBeClosedChecker") // the chunk owns the arena
     public BlockStore.Chunk allocate(long bytes) {
-        long start = end;
+        boolean interrupted = false;
+        try {
+            while (true) {
+                try {
+                    return append(channel, bytes);
+                } catch (ClosedChannelException e) {
+                    if (closed) {
+                        throw new IllegalStateException("the session is closed", e);
+                    }
+                    interrupted |= Thread.interrupted();
+                    channel = open(directory);
+                }
+            }
+        } catch (IOException e) {
+            throw failure(directory, e);
+        } finally {
+            if (interrupted) {
+                Thread.currentThread().interrupt();
+            }
+        }
+    }
+
+    @SuppressWarnings("MustBeClosedChecker") // the chunk owns the arena
+    private static BlockStore.Chunk append(FileChannel file, long bytes) throws IOException {
+        long start = file.size();
         try {
             for (long at = start; at < start + bytes;) {
                 ByteBuffer zeros = ZEROS.duplicate();
                 zeros.limit((int) Math.min(zeros.capacity(), start + bytes - at));
-                at += channel.write(zeros, at);
+                at += file.write(zeros, at);
             }
             Arena arena = Arena.ofShared();
-            MemorySegment memory = channel.map(MapMode.READ_WRITE, start, bytes, arena);
-            end = start + bytes;
-            return new BlockStore.Chunk(memory, () -> release(arena, start));
+            MemorySegment memory = file.map(MapMode.READ_WRITE, start, bytes, arena);
+            return new BlockStore.Chunk(memory, () -> {
+                arena.close();
+                shrink(file, start);
+            });
         } catch (IOException e) {
-            shrink(start);
-            throw failure(directory, e);
+            shrink(file, start);
+            throw e;
         }
     }
 
-    private void release(Arena arena, long start) {
-        arena.close();
-        shrink(start);
-    }
-
-    private void shrink(long newEnd) {
-        end = newEnd;
+    private static void shrink(FileChannel file, long newEnd) {
         try {
-            if (channel.isOpen()) {
-                channel.truncate(newEnd);
+            if (file.isOpen()) {
+                file.truncate(newEnd);
             }
         } catch (IOException e) {
-            // the space is given back when the channel is closed
+            // the space is given back with the file
             System.getLogger("io.github.tailorkv").log(System.Logger.Level.DEBUG, "cannot shrink an offload file", e);
         }
     }
 
     @Override
     public void close() {
+        closed = true;
         try {
             channel.close();
         } catch (IOException e) {
