@@ -14,6 +14,8 @@ import org.jspecify.annotations.Nullable;
  * <em>turn</em> all passes from a prompt to the end of its answer. Only one thread at a time may be in a pass. After an
  * error the tokens of the pass are forgotten in all layers, since some layers may hold them and others not, and the turn
  * counts as failed. A session that is closed during a pass lives until the pass ends.
+ *
+ * <p>A pass refuses other threads. What is shorter, as a truncation, keeps them waiting: it holds this object's monitor.
  */
 final class Session {
     private static final Logger LOG = System.getLogger("io.github.tailorkv");
@@ -61,20 +63,22 @@ final class Session {
     }
 
     /** Begins a turn: errors from here on take the session back to what it holds now. */
-    void beginTurn() {
+    synchronized void beginTurn() {
         turnStart = cache.length();
         failed = false;
         watch.turnBegins();
     }
 
     /**
-     * Ends a turn; if anything failed in it, the session is as it was when the turn began.
+     * Ends a turn, and this thread's pass if it is in one; if anything failed, the session is as it was when the turn began.
      *
      * @return what the layers hold
      * @throws IllegalStateException if another thread is in a pass
      */
-    List<LayerStatistics> endTurn() {
-        refuseOtherThreads();
+    synchronized List<LayerStatistics> endTurn() {
+        refuseUse();
+        // One that was given up between two layers is told by nobody.
+        inPass = null;
         List<LayerStatistics> layers = cache.statistics();
         boolean even = layers.stream().mapToInt(LayerStatistics::tokens).distinct().count() <= 1;
         if (failed || !even) {
@@ -85,8 +89,8 @@ final class Session {
         return layers;
     }
 
-    void truncate(int length) {
-        refuseOtherThreads();
+    synchronized void truncate(int length) {
+        refuseUse();
         if (length < 0 || length > cache.length()) {
             throw new IllegalArgumentException(
                     "Session " + name + " holds " + cache.length() + " tokens and cannot be set to " + length);
@@ -102,10 +106,7 @@ final class Session {
      * @throws IllegalArgumentException if the tokens do not fit the context
      */
     synchronized void enter(boolean first, int start, int tokens) {
-        if (closed) {
-            throw new IllegalStateException("Session " + name + " is closed");
-        }
-        refuseOtherThreads();
+        refuseUse();
         if (!first) {
             return;
         }
@@ -124,8 +125,10 @@ final class Session {
         inPass = Thread.currentThread();
     }
 
-    /** What a pass reads must not be taken from under it. */
-    private synchronized void refuseOtherThreads() {
+    private void refuseUse() {
+        if (closed) {
+            throw new IllegalStateException("Session " + name + " is closed");
+        }
         if (inPass != null && inPass != Thread.currentThread()) {
             throw new IllegalStateException("Session " + name + " is in use by thread " + inPass.getName()
                     + "; wait for its turn to end, or give each conversation a session id of its own");

@@ -11,7 +11,10 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 
-/** A provider whose sessions hold nothing but the number of their tokens, 100 bytes each, and tell who was closed. */
+/**
+ * A provider whose sessions hold nothing but the number of their tokens, 100 bytes each, tell who was closed, and let a
+ * test in.
+ */
 final class CountingProvider implements KvCacheProvider {
     static final int BYTES_PER_TOKEN = 100;
 
@@ -72,6 +75,8 @@ final class CountingProvider implements KvCacheProvider {
 
     static final class CountingSession implements SessionCache {
         final int[] tokens;
+        Runnable onTruncate = () -> {};
+        Runnable onClose = () -> {};
         int closed;
 
         CountingSession(int layers) {
@@ -100,6 +105,7 @@ final class CountingProvider implements KvCacheProvider {
 
         @Override
         public void truncate(int length) {
+            onTruncate.run();
             for (int layer = 0; layer < tokens.length; layer++) {
                 tokens[layer] = Math.min(tokens[layer], length);
             }
@@ -118,6 +124,7 @@ final class CountingProvider implements KvCacheProvider {
         @Override
         public void close() {
             closed++;
+            onClose.run();
         }
     }
 }

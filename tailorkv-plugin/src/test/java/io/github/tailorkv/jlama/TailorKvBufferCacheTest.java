@@ -30,6 +30,7 @@ import java.util.Optional;
 import java.util.Properties;
 import java.util.UUID;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.function.Consumer;
 import javax.management.JMX;
 import javax.management.MBeanServer;
 import javax.management.ObjectName;
@@ -221,6 +222,68 @@ class TailorKvBufferCacheTest {
             layer(cache, buffer, 2, 0, 4);
         }
         assertEquals(4, length(cache, id));
+    }
+
+    /** As when something is thrown between two layers: nobody tells of it, but the turn ends. */
+    @Test
+    @Timeout(60)
+    void passIsOverWhenItsTurnEnds() throws InterruptedException {
+        TailorKvBufferCache cache = cache();
+        turn(cache, 10, 0);
+        try (KvBuffer buffer = cache.getKvBuffer(id)) {
+            layer(cache, buffer, 0, 10, 1);
+        }
+        Thread other = new Thread(() -> turn(cache, 7, 0));
+        other.start();
+        other.join();
+        assertEquals(17, length(cache, id));
+        try (KvBuffer buffer = cache.getKvBuffer(id)) {
+            layer(cache, buffer, 0, 17, 1);
+            cache.forget(id);
+        }
+        assertEquals(0, opened().open());
+    }
+
+    @Test
+    @Timeout(60)
+    void secondThreadTakesNothingFromAPass() throws InterruptedException {
+        TailorKvBufferCache cache = cache();
+        try (KvBuffer buffer = cache.getKvBuffer(id)) {
+            pass(cache, buffer, 0, 4);
+            layer(cache, buffer, 0, 4, 1);
+            Session session = cache.session(buffer);
+            for (Executable action : List.<Executable>of(
+                    session::endTurn, () -> buffer.setCurrentContextPosition(0), () -> session.truncate(0))) {
+                String refusal = thrownByAnotherThread(action);
+                assertTrue(refusal.startsWith(IllegalStateException.class.getName()), refusal);
+                assertTrue(refusal.contains("in use by thread " + Thread.currentThread().getName()), refusal);
+            }
+            layer(cache, buffer, 1, 4, 1);
+            layer(cache, buffer, 2, 4, 1);
+        }
+        assertEquals(5, length(cache, id));
+    }
+
+    @Test
+    @Timeout(60)
+    void noPassBeginsWhileTokensAreTakenBack() {
+        TailorKvBufferCache cache = cache();
+        for (Consumer<Session> action : List.<Consumer<Session>>of(s -> s.truncate(5), Session::endTurn)) {
+            KvBuffer buffer = cache.getKvBuffer(UUID.randomUUID());
+            pass(cache, buffer, 0, 9);
+            Session session = cache.session(buffer);
+            session.refuse(9, CONTEXT);
+            AtomicReference<Thread.State> state = new AtomicReference<>();
+            counting(cache, buffer).onTruncate = () -> {
+                Thread other = Thread.ofPlatform().daemon().start(() -> session.enter(true, 0, 1));
+                while (other.getState() != Thread.State.BLOCKED && other.getState() != Thread.State.TERMINATED) {
+                    Thread.onSpinWait();
+                }
+                state.set(other.getState());
+            };
+            action.accept(session);
+            assertEquals(Thread.State.BLOCKED, state.get(), "it waits");
+        }
     }
 
     @Test
