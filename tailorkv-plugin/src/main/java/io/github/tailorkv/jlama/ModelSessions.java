@@ -120,10 +120,11 @@ final class ModelSessions {
         UUID id = UUID.randomUUID();
         Session session = open("for an embedding");
         session.beginTurn();
-        return new SessionKvBuffer(owner, id, session, turn -> {
-            report.sessionHolds(server, session.cache().statistics(), session.sampled());
-            session.close();
-        });
+        return new SessionKvBuffer(
+                owner, id, session,
+                turn -> all(List.of(
+                        () -> report.sessionHolds(server, session.cache().statistics(), session.sampled()),
+                        session::close)));
     }
 
     /** The session of a buffer that is not ours; null if closed. */
@@ -169,39 +170,67 @@ final class ModelSessions {
         List<LayerStatistics> layers;
         try {
             layers = session.endTurn();
-        } catch (RuntimeException e) {
-            LOG.log(Level.WARNING, "Session " + turn.id() + " is lost, it starts empty next time: " + e);
+            report.sessionHolds(server, layers, session.sampled());
+        } catch (RuntimeException | Error e) {
             synchronized (this) {
                 busy.remove(turn.id());
                 doomed.remove(turn.id());
             }
-            session.close();
+            all(List.of(() -> sayThatItIsLost(turn, e), session::close));
             return;
         }
-        report.sessionHolds(server, layers, session.sampled());
         long bytes = layers.stream().mapToLong(l -> l.residentBytes() + l.offloadedBytes()).sum();
-        List<Session> freed = new ArrayList<>();
+        List<Runnable> ends = new ArrayList<>();
         synchronized (this) {
             busy.remove(turn.id());
             if (doomed.remove(turn.id()) || closed) {
-                freed.add(session);
+                ends.add(session::close);
             } else {
                 idle.put(turn.id(), new Idle(session, bytes));
                 idleBytes += bytes;
-                evict(freed);
+                evict(ends);
             }
         }
-        freed.forEach(Session::close);
+        all(ends);
     }
 
-    private void evict(List<Session> freed) {
+    private static void sayThatItIsLost(SessionKvBuffer turn, Throwable cause) {
+        LOG.log(Level.WARNING, "Session " + turn.id() + " is lost, it starts empty next time: " + cause);
+        if (cause instanceof Error error) {
+            throw error;
+        }
+    }
+
+    /** Runs all of them, whatever one throws; throws the first of it, with the rest suppressed. */
+    private static void all(List<Runnable> actions) {
+        Throwable thrown = null;
+        for (Runnable action : actions) {
+            try {
+                action.run();
+            } catch (RuntimeException | Error e) {
+                if (thrown == null) {
+                    thrown = e;
+                } else if (!thrown.equals(e)) {
+                    thrown.addSuppressed(e);
+                }
+            }
+        }
+        if (thrown instanceof RuntimeException exception) {
+            throw exception;
+        }
+        if (thrown instanceof Error error) {
+            throw error;
+        }
+    }
+
+    private void evict(List<Runnable> ends) {
         var oldest = idle.entrySet().iterator();
         while (oldest.hasNext() && (idle.size() > idleLimit || idleBytes > idleBytesLimit)) {
             var entry = oldest.next();
             oldest.remove();
             idleBytes -= entry.getValue().bytes;
             evicted.put(entry.getKey(), true);
-            freed.add(entry.getValue().session);
+            ends.add(entry.getValue().session::close);
         }
     }
 
@@ -235,24 +264,22 @@ final class ModelSessions {
 
     /** Frees everything that is not in use, and the rest as soon as it is not. */
     void close() {
-        List<Session> freed = new ArrayList<>();
-        boolean empty;
+        List<Runnable> ends = new ArrayList<>();
         synchronized (this) {
             if (closed) {
                 return;
             }
             closed = true;
-            idle.values().forEach(i -> freed.add(i.session));
+            if (open == 0) {
+                ends.add(cache::close);
+            }
+            idle.values().forEach(i -> ends.add(i.session::close));
             idle.clear();
-            freed.addAll(foreign.values());
+            foreign.values().forEach(session -> ends.add(session::close));
             foreign.clear();
-            empty = open == 0;
         }
-        if (empty) {
-            cache.close();
-        }
-        freed.forEach(Session::close);
-        watch.close();
-        report.write();
+        ends.add(watch::close);
+        ends.add(report::write);
+        all(ends);
     }
 }

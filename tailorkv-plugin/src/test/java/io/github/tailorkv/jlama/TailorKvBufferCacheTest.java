@@ -24,6 +24,7 @@ import io.github.tailorkv.live.SessionReading;
 import io.github.tailorkv.spi.ModelShape;
 import java.lang.management.ManagementFactory;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
@@ -31,6 +32,7 @@ import java.util.Properties;
 import java.util.UUID;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.Consumer;
+import javax.management.JMException;
 import javax.management.JMX;
 import javax.management.MBeanServer;
 import javax.management.ObjectName;
@@ -389,6 +391,49 @@ class TailorKvBufferCacheTest {
     }
 
     @Test
+    void turnThatEndsWithAnErrorIsOverAllTheSame() {
+        TailorKvBufferCache cache = cache();
+        turn(cache, 8, 0);
+        KvBuffer buffer = cache.getKvBuffer(id);
+        layer(cache, buffer, 0, 8, 1);
+        CountingSession session = counting(cache, buffer);
+        session.onTruncate = failing("truncate");
+        session.onClose = failing("close");
+        Error error = assertThrows(AssertionError.class, buffer::close);
+        assertEquals("truncate", error.getMessage());
+        assertEquals("close", error.getSuppressed()[0].getMessage());
+        assertEquals(1, session.closed);
+        assertEquals(0, length(cache, id), "the session starts empty");
+    }
+
+    @Test
+    void errorInTheEndOfOneSessionLeavesNothingOpen() throws Exception {
+        TailorKvBufferCache cache = cache();
+        for (int i = 0; i < 3; i++) {
+            try (KvBuffer buffer = cache.getKvBuffer(UUID.randomUUID())) {
+                counting(cache, buffer).onClose = failing("close " + i);
+            }
+        }
+        Error error = assertThrows(AssertionError.class, cache::close);
+        assertEquals("close 0", error.getMessage());
+        assertEquals(List.of("close 1", "close 2"),
+                Arrays.stream(error.getSuppressed()).map(Throwable::getMessage).toList());
+        assertEquals(0, opened().open());
+        assertEquals(1, opened().closed);
+        assertFalse(ManagementFactory.getPlatformMBeanServer().isRegistered(beanName()));
+    }
+
+    private ObjectName beanName() throws JMException {
+        return new ObjectName("io.github.tailorkv:type=Model,name=counting-" + id);
+    }
+
+    private static Runnable failing(String message) {
+        return () -> {
+            throw new AssertionError(message);
+        };
+    }
+
+    @Test
     void closedModelCanBeUsedAgain() {
         TailorKvBufferCache cache = cache();
         turn(cache, 8, 0);
@@ -400,7 +445,7 @@ class TailorKvBufferCacheTest {
     @Test
     void modelIsAnMxBeanFromOpeningToClosing() throws Exception {
         MBeanServer server = ManagementFactory.getPlatformMBeanServer();
-        ObjectName name = new ObjectName("io.github.tailorkv:type=Model,name=counting-" + id);
+        ObjectName name = beanName();
         TailorKvBufferCache cache = cache("tailorkv.sample", "2");
         ModelMXBean bean = JMX.newMXBeanProxy(server, name, ModelMXBean.class);
         turn(cache, 10, 6);
