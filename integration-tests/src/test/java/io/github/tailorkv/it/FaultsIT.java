@@ -215,7 +215,7 @@ class FaultsIT {
         }
     }
 
-    /** Whoever notices: with GPT-2 it is the embedding, with the others the first layer. */
+    /** With GPT-2 the embedding has no room for it either. */
     @ParameterizedTest
     @EnumSource(names = {"LLAMA", "GPT2"})
     void promptBeyondTheContextLeavesTheSessionAsItWas(Architecture architecture) throws IOException {
@@ -230,6 +230,31 @@ class FaultsIT {
             assertTrue(e.toString().contains("context of 512"), e.toString());
             assertEquals(100, position(model, id));
             JlamaModels.assertClose(inOneTurn(model, one, two), nextTurn(model, id, two), "the next turn");
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(names = {"LLAMA", "GPT2"})
+    void promptBeyondTheContextFailsNoOtherTurnOfItsThread(Architecture architecture) throws IOException {
+        ModelSpec spec = ModelSpec.builder(architecture).context(512).build();
+        int[] one = RandomModels.tokens(spec, 100, 1);
+        int[] two = RandomModels.tokens(spec, 60, 2);
+        int[] tooLong = RandomModels.tokens(spec, 413, 3);
+        UUID other = UUID.randomUUID();
+        try (AbstractModel model = models.served(spec)) {
+            for (UUID refused : new UUID[] {id, other}) {
+                try (JlamaSession first = JlamaSession.open(model, id);
+                        JlamaSession second = JlamaSession.open(model, other)) {
+                    first.position(first.buffer().getCurrentContextPosition());
+                    second.position(second.buffer().getCurrentContextPosition());
+                    first.prefill(one);
+                    second.prefill(two);
+                    JlamaSession session = refused.equals(id) ? first : second;
+                    assertThrows(IllegalArgumentException.class, () -> session.prefill(tooLong));
+                }
+                assertEquals(refused.equals(id) ? 0 : 100, position(model, id));
+                assertEquals(60, position(model, other));
+            }
         }
     }
 

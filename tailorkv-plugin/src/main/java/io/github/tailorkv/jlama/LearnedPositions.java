@@ -1,40 +1,39 @@
 package io.github.tailorkv.jlama;
 
+import com.github.tjake.jlama.model.AbstractModel;
 import com.github.tjake.jlama.model.functions.EmbedInput;
 import com.github.tjake.jlama.tensor.AbstractTensor;
 
 /**
  * The embedding of a model that learned its positions (GPT-2) instead of rotating by them. Jlama's own reads past its
- * table when a prompt is longer than the context, before any layer is asked; here the session refuses the prompt as it
- * does for every other model.
+ * table when a prompt is longer than the context. An embedding is not told which session it is for, the first layer is: it
+ * refuses such a prompt, for every model, and looks at nothing that it is given.
  */
 @SuppressWarnings("rawtypes")
 final class LearnedPositions implements EmbedInput {
     private final EmbedInput stock;
-    private final TailorKvBufferCache cache;
+    private final AbstractModel model;
     private final int contextLength;
 
-    LearnedPositions(EmbedInput stock, TailorKvBufferCache cache, int contextLength) {
+    LearnedPositions(EmbedInput stock, AbstractModel model, int contextLength) {
         this.stock = stock;
-        this.cache = cache;
+        this.model = model;
         this.contextLength = contextLength;
     }
 
     @Override
     public AbstractTensor inputTokenToEmbedding(int inputToken, int position) {
-        check(position, 1);
-        return stock.inputTokenToEmbedding(inputToken, position);
+        return position < contextLength ? stock.inputTokenToEmbedding(inputToken, position) : toBeRefused(1);
     }
 
     @Override
     public AbstractTensor batchInputsToEmbeddings(int[] inputTokens, int startPos) {
-        check(startPos, inputTokens.length);
-        return stock.batchInputsToEmbeddings(inputTokens, startPos);
+        return startPos + inputTokens.length <= contextLength
+                ? stock.batchInputsToEmbeddings(inputTokens, startPos)
+                : toBeRefused(inputTokens.length);
     }
 
-    private void check(int start, int tokens) {
-        if (start + tokens > contextLength) {
-            throw cache.refuse(start, tokens);
-        }
+    private AbstractTensor toBeRefused(int tokens) {
+        return model.makeDenseTensor(tokens, model.getConfig().embeddingLength);
     }
 }

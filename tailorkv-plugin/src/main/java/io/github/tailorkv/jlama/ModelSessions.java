@@ -147,15 +147,6 @@ final class ModelSessions {
         }
     }
 
-    /** The session whose turn this thread began; null if there is none. */
-    synchronized @Nullable Session ofThisThread() {
-        return busy.values().stream()
-                .filter(turn -> turn.owner() == Thread.currentThread())
-                .findFirst()
-                .map(SessionKvBuffer::endedSession)
-                .orElse(null);
-    }
-
     private Session open(String name) {
         SessionCache opened = cache.newSession();
         Session session = new Session(

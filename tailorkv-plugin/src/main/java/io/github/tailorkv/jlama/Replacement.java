@@ -82,7 +82,7 @@ final class Replacement {
         }
         EmbedInput checked = embedding == null || rotary.isPresent()
                 ? embedding
-                : new LearnedPositions(embedding, ours, shape.contextLength());
+                : new LearnedPositions(embedding, model, shape.contextLength());
         return new Replacement(served, ours, checked);
     }
 

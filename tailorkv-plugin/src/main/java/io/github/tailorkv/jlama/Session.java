@@ -118,7 +118,11 @@ final class Session {
                             + start + "; the tokens between are missing");
         }
         if (start + tokens > contextLength) {
-            throw refuse(start, tokens);
+            failed = true;
+            int before = Math.min(turnStart, start);
+            throw new IllegalArgumentException("Session " + name + " holds " + before + " tokens, and "
+                    + (start + tokens - before) + " or more of this turn do not fit the model's context of "
+                    + contextLength + "; shorten the prompt or start a new session");
         }
         passStart = start;
         watch.passBegins(tokens);
@@ -133,15 +137,6 @@ final class Session {
             throw new IllegalStateException("Session " + name + " is in use by thread " + inPass.getName()
                     + "; wait for its turn to end, or give each conversation a session id of its own");
         }
-    }
-
-    /** Fails the turn, for its tokens do not fit the context. */
-    IllegalArgumentException refuse(int start, int tokens) {
-        failed = true;
-        int before = Math.min(turnStart, start);
-        return new IllegalArgumentException("Session " + name + " holds " + before + " tokens, and "
-                + (start + tokens - before) + " or more of this turn do not fit the model's context of " + contextLength
-                + "; shorten the prompt or start a new session");
     }
 
     /** Leaves a layer; {@code last} if it is the last of the pass. */

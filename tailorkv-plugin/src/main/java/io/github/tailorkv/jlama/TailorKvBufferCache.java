@@ -92,16 +92,6 @@ final class TailorKvBufferCache extends KvBufferCache {
         }
     }
 
-    /** Fails the turn that this thread is in, for its tokens do not fit the context. */
-    IllegalArgumentException refuse(int start, int tokens) {
-        Session session = sessions().ofThisThread();
-        return session != null
-                ? session.refuse(start, tokens)
-                : new IllegalArgumentException(
-                        "Position " + (start + tokens - 1) + " lies beyond the model's context of "
-                                + shape.contextLength());
-    }
-
     void forget(UUID session) {
         sessions().forget(session);
     }

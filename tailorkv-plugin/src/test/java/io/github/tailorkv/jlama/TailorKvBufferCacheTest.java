@@ -274,7 +274,7 @@ class TailorKvBufferCacheTest {
             KvBuffer buffer = cache.getKvBuffer(UUID.randomUUID());
             pass(cache, buffer, 0, 9);
             Session session = cache.session(buffer);
-            session.refuse(9, CONTEXT);
+            assertThrows(IllegalArgumentException.class, () -> session.enter(true, 9, CONTEXT));
             AtomicReference<Thread.State> state = new AtomicReference<>();
             counting(cache, buffer).onTruncate = () -> {
                 Thread other = Thread.ofPlatform().daemon().start(() -> session.enter(true, 0, 1));
