@@ -17,6 +17,9 @@ import org.jspecify.annotations.Nullable;
  * <p>One word, the ticket, holds the round, the number of pieces and the next piece. A worker reads it, then the job, and
  * claims a piece by compare-and-set; the job is replaced only while no piece is left, so a claim that succeeds always
  * belongs to the job that was read, and a worker that wakes too late finds nothing to claim.
+ *
+ * <p>The threads keep this object reachable: whoever makes it closes it, as {@link HybridModelCache} does, whose memory waits
+ * for its closing as well.
  */
 final class Workers implements AutoCloseable {
 
@@ -26,12 +29,13 @@ final class Workers implements AutoCloseable {
     }
 
     private static final int MOST_PIECES = 0xffff;
+    private static final Job NONE = (piece, slot) -> {};
 
     private final Thread[] threads;
     private final ReentrantLock busy = new ReentrantLock();
     private final AtomicLong ticket = new AtomicLong();
     private final AtomicInteger left = new AtomicInteger();
-    private volatile Job job = (piece, slot) -> {};
+    private volatile Job job = NONE;
     private volatile @Nullable Throwable failure;
     private volatile @Nullable Thread caller;
     private volatile boolean closed;
@@ -84,6 +88,10 @@ final class Workers implements AutoCloseable {
                 throw error;
             }
         } finally {
+            // A job holds the session that it works for.
+            this.job = NONE;
+            caller = null;
+            failure = null;
             busy.unlock();
         }
     }
