@@ -10,6 +10,7 @@ import java.lang.invoke.VarHandle;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
+import java.nio.channels.OverlappingFileLockException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
@@ -18,6 +19,7 @@ import java.util.HashMap;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
+import java.util.concurrent.locks.LockSupport;
 import jcuda.Pointer;
 import jcuda.driver.CUcontext;
 import jcuda.driver.CUdevice;
@@ -52,6 +54,7 @@ final class JCudaGpu implements Gpu {
     private static final int HOPPER = 9;
     private static final int LOOKS = 64;
     private static final long PATIENCE_NANOS = 1_000_000;
+    private static final long LOCKED_NANOS = 10_000_000;
 
     private final CUdevice device = new CUdevice();
     private final CUcontext context = new CUcontext();
@@ -96,15 +99,31 @@ final class JCudaGpu implements Gpu {
      * JCuda unpacks its native library into the temporary directory unless there is one, and loads what is there: half a
      * library, and the end of the JVM (SIGBUS), where another process is just unpacking it. So processes take turns.
      */
-    private static synchronized void loadNatives() {
+    private static void loadNatives() {
         Path file = Path.of(System.getProperty("java.io.tmpdir"), "tailorkv-jcuda.lock");
+        inTurn(file, () -> JCudaDriver.setExceptionsEnabled(false));
+    }
+
+    /** Loads while no other process, and no copy of this class in another class loader, does so with the same file. */
+    static synchronized void inTurn(Path file, Runnable load) {
         try (FileChannel channel = FileChannel.open(file, StandardOpenOption.CREATE, StandardOpenOption.WRITE)) {
-            // Until the channel is closed.
-            channel.lock();
-            JCudaDriver.setExceptionsEnabled(false);
+            lock(channel);
+            load.run();
         } catch (IOException e) {
             // Another user's file, or nowhere to write: as JCuda does it.
-            JCudaDriver.setExceptionsEnabled(false);
+            load.run();
+        }
+    }
+
+    /** Until the channel is closed. Java waits for other processes only: the lock belongs to the whole JVM. */
+    private static void lock(FileChannel channel) throws IOException {
+        while (true) {
+            try {
+                channel.lock();
+                return;
+            } catch (OverlappingFileLockException e) {
+                LockSupport.parkNanos(LOCKED_NANOS);
+            }
         }
     }
 
