@@ -9,8 +9,9 @@ import java.util.Objects;
  * they are in anybody's way. All of them at once, before or after the loop, would hold up the processor as the misses
  * themselves do.
  *
- * <p>An expectation is taken up by the next product of the thread, whichever that is. If an error comes between, the memory
- * may be gone by then, so it is asked for as late as that.
+ * <p>An expectation is taken up by the next product of the thread, whichever that is. If an error comes between, whoever
+ * expects something takes it back: memory that is gone by then is noticed, memory that another thread frees while it is
+ * read is not.
  */
 final class Ahead {
 

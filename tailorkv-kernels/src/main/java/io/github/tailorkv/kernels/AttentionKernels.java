@@ -82,7 +82,8 @@ public interface AttentionKernels {
 
     /**
      * Says what this thread's product after the next will read, so that the next {@link #packedScores} or
-     * {@link #packedAccumulate} can fetch it into the cache while it computes. Changes no result.
+     * {@link #packedAccumulate} can fetch it into the cache while it computes. Changes no result. If the next one fails, it
+     * is to be taken back: expect no bytes.
      */
     void expect(MemorySegment memory, long offset, long bytes);
 

@@ -53,6 +53,16 @@ final class PackedBlocks implements SealedBlocks {
 
     @Override
     public void attend(int head, int from, int to, MemorySegment q, long qOffset, DecodeScratch work) {
+        try {
+            attendBlocks(head, from, to, q, qOffset, work);
+        } catch (RuntimeException | Error e) {
+            // The thread's next product may be another session's, and this one freed while it reads.
+            kernels.expect(MemorySegment.NULL, 0, 0);
+            throw e;
+        }
+    }
+
+    private void attendBlocks(int head, int from, int to, MemorySegment q, long qOffset, DecodeScratch work) {
         for (int block = from; block < to; block++) {
             long at = store.offset(block) + head * headBytes;
             MemorySegment codes = store.segment(block);
