@@ -224,13 +224,6 @@ public record Settings(
         return from(properties);
     }
 
-    /** One line for logs: preset, policy and what the policy's layers are made of. */
-    public String summary() {
-        return "preset " + preset + ", policy " + policy + ", " + bits + "-bit quantized layers, retrieval of " + budget
-                + " tokens by " + channels + " channels from " + rows.name().toLowerCase(Locale.ROOT) + " rows in "
-                + offload.name().toLowerCase(Locale.ROOT);
-    }
-
     /** Parses the properties one by one; every complaint names the property, the value and what is allowed. */
     private static final class SettingsReader {
 
