@@ -117,7 +117,8 @@ final class GpuLayer implements AutoCloseable {
 
     /** Tells a decode step of the layer before this one where this one's rows are; false if they do not matter. */
     boolean describeAsNext(GpuArguments arguments) {
-        boolean matters = selects() && sealed * BlockLayout.BLOCK > settings.budget() + settings.sinks();
+        int held = sealed * BlockLayout.BLOCK;
+        boolean matters = selects() && held > settings.budgetAt(held) + settings.sinks();
         arguments.next(matters ? table.upload() : 0, sealed);
         return matters;
     }

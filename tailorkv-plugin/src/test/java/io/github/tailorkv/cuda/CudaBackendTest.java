@@ -162,6 +162,24 @@ final class CudaBackendTest {
         }
     }
 
+    /** The next layer chooses tokens as soon as it holds more than its budget, which may be the least one. */
+    @Test
+    void aStepIsToldOfTheNextLayersRowsWhereItsBudgetIsSmall() {
+        int nextBlocks = 224;
+        try (ModelCache model = open(settings("backend=cuda", "budget=768", "budget.least=384", "index.share=1"))
+                .orElseThrow(); Arena arena = Arena.ofShared()) {
+            SessionCache session = model.newSession();
+            MemorySegment q = arena.allocate(4L * SHAPE.heads() * SHAPE.headSize(), 64);
+            append(session, 384 + settings().recent());
+            append(session, 1);
+            session.attend(0, session.length(), 1, q, q, q, q);
+            assertEquals(0, gpu.struct.getLong(nextBlocks), "6 blocks are no more than the budget");
+            append(session, 64);
+            session.attend(0, session.statistics().get(0).tokens(), 1, q, q, q, q);
+            assertTrue(gpu.device.containsKey(gpu.struct.getLong(nextBlocks)), "7 blocks are");
+        }
+    }
+
     @Test
     void aFullDeviceSendsBlocksToHostMemory() {
         try (ModelCache model = open(settings("backend=cuda", "budget=16", "gpu.memory=300m")).orElseThrow()) {
