@@ -40,7 +40,7 @@ public record AttentionTiming(double fixedMillis, double millisPerToken) {
     /**
      * Measures a layer of a model.
      *
-     * @param settings with a policy that fixes the kind of all layers
+     * @param settings with a policy that fixes the kind of all layers, and one budget for all lengths
      */
     public static AttentionTiming measure(ModelShape shape, Settings settings) {
         ModelShape layer = new ModelShape(

@@ -36,9 +36,13 @@ enum PlannedPolicy {
         return Settings.from(properties());
     }
 
-    /** Settings that make every layer the same. */
+    /**
+     * Settings that make every layer the same, to be timed at two lengths: with the budget of long contexts at both, so that
+     * what it grows by is not taken for the cost of tokens. At lengths where it is smaller the time comes out too high.
+     */
     Settings settings(LayerKind kind) {
         Properties properties = properties();
+        properties.setProperty("tailorkv.budget.least", Integer.toString(settings().budget()));
         properties.setProperty("tailorkv.policy", switch (kind) {
             case EXACT -> "exact";
             case QUANTIZED -> "quantize";
