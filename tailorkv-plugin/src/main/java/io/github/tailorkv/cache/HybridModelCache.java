@@ -36,9 +36,11 @@ final class HybridModelCache implements ModelCache {
     }
 
     static void checkBudget(ModelShape shape, Settings settings) {
-        if (settings.budget() > Math.max(shape.contextLength(), Settings.DEFAULT_BUDGET)) {
-            throw new SettingsException("tailorkv.budget=" + settings.budget() + " is more than the "
-                    + shape.contextLength() + " tokens of the model's context; it takes a number up to that");
+        int most = Math.max(shape.contextLength(), Settings.DEFAULT_BUDGET);
+        if (settings.budget() > most) {
+            throw new SettingsException(
+                    "tailorkv.budget=" + settings.budget() + " is too large for this model, whose context is "
+                            + shape.contextLength() + " tokens; set it to a whole number from 1 to " + most);
         }
     }
 

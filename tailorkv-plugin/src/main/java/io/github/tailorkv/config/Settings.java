@@ -10,7 +10,7 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Everything that a user can set, read once from the system properties {@code tailorkv.*}. A preset gives the defaults
- * of the method's own parameters, single properties override it; {@link #PROPERTIES} lists them all.
+ * of the method's own parameters; where a property is set, its value counts. {@link #PROPERTIES} lists them all.
  *
  * @param enabled whether models are served at all; without it the agent and the class loader touch nothing
  * @param provider name of the {@link io.github.tailorkv.spi.KvCacheProvider}
@@ -18,24 +18,24 @@ import org.jspecify.annotations.Nullable;
  * @param policy who decides the kind of each layer
  * @param profile profile file to use instead of the one beside the model
  * @param bits precision of quantized layers: 1, 2, 4 or 8
- * @param budget dominant tokens that retrieval layers attend exactly, per KV head
- * @param leastBudget how many of them where the context is short, see {@link #budgetAt}
+ * @param budget most dominant tokens that a retrieval layer attends exactly, per KV head
+ * @param leastBudget fewest of them: how many they are grows with the context, see {@link #budgetAt}
  * @param sinks first tokens that retrieval layers always attend exactly
  * @param recent newest tokens that stay exact in retrieval layers
  * @param residual newest tokens that stay exact in quantized layers
  * @param channels critical channels that the approximate scores of retrieval layers use
  * @param indexBits precision of the resident channel index: 2, 4 or 8
- * @param indexShare share of the channels of the keys that the index holds
+ * @param indexShare share of the key channels that the index holds, see {@link #indexedChannels}
  * @param rows precision of offloaded keys and values
  * @param selection how the scores of a head group become one ranking of tokens
- * @param tail whether tokens that are not dominant take part with the index's precision
+ * @param tail whether tokens that are not dominant take part too, in the index's precision
  * @param offload where offloaded rows live
  * @param offloadDir folder of the offload files
  * @param backend where the attention runs
  * @param gpuMemory GPU memory that one model may use, in bytes; 0 for nine tenths of what is free
- * @param threshold dense preference above which a layer is quantized (tau)
- * @param keep fraction of the tokens whose attention mass the dense preference measures (alpha)
- * @param queries newest queries that the dense preference looks at
+ * @param threshold dense preference above which a layer is quantized (tau); no effect where a profile decides
+ * @param keep fraction of the tokens that the dense preference counts as dominant (alpha)
+ * @param queries newest queries that the dense preference, and the choice of channels for an index, look at
  * @param idleSessions sessions kept between turns
  * @param idleBytes memory that sessions kept between turns may hold, in bytes
  * @param sample every so many decode steps one is measured; 0 for none
@@ -74,7 +74,7 @@ public record Settings(
     /** The rarest sampling that can be asked for. */
     public static final int RAREST_SAMPLE = 1_000_000;
 
-    /** A budget that nobody set; no model is too small for it. */
+    /** The budget unless it is set; it is allowed for every model, however short its context. */
     public static final int DEFAULT_BUDGET = 768;
 
     private static final int DEFAULT_LEAST_BUDGET = 384;
@@ -128,7 +128,7 @@ public record Settings(
         SCALAR
     }
 
-    /** Every property with the text that {@code --help} and the README show. */
+    /** Every property with what it takes and, in brackets, its default, as error messages and the README say it. */
     public static final Map<String, String> PROPERTIES = properties();
 
     private static Map<String, String> properties() {
@@ -139,13 +139,13 @@ public record Settings(
         all.put("tailorkv.policy", Policy.ALLOWED);
         all.put("tailorkv.profile", "file to use instead of tailorkv.json beside the model");
         all.put("tailorkv.bits", "1, 2, 4 or 8");
-        all.put("tailorkv.budget", "a whole number from 1 to 1048576");
+        all.put("tailorkv.budget", "a whole number from 1 to 1048576; above 768 at most the model's context");
         all.put("tailorkv.budget.least", "a whole number from 1 to tailorkv.budget");
         all.put("tailorkv.sinks", "a whole number from 0 to 64");
         all.put("tailorkv.recent", "a whole number from 1 to 65536");
         all.put("tailorkv.residual", "a whole number from 1 to 65536");
         all.put("tailorkv.channels", "a whole number from 1 to 1024");
-        all.put("tailorkv.index", "2, 4 or 8; 4 with tailorkv.tail=true");
+        all.put("tailorkv.index", "2, 4 or 8; with tailorkv.tail=true only 4, unless tailorkv.rows=bf16");
         all.put("tailorkv.index.share", "a number above 0 and up to 1");
         all.put("tailorkv.rows", "bf16, int8 or int4");
         all.put("tailorkv.selection", "per-head or averaged");
@@ -166,8 +166,8 @@ public record Settings(
     }
 
     /**
-     * Channels of a head that the index of a retrieval layer holds: their share, but no fewer than the scores use, and all
-     * with a tail, whose scores use all.
+     * How many channels of a head the index of a retrieval layer holds: the share that is set, but no fewer than the scores
+     * use; with a tail all of them, for its scores use all.
      */
     public int indexedChannels(int headSize) {
         int share = (int) Math.ceil(indexShare * headSize);
@@ -175,24 +175,28 @@ public record Settings(
     }
 
     /**
-     * Dominant tokens that a retrieval layer attends of so many to choose from: an eighth of them, within the bounds that are
-     * set. The long lists that need a large budget, of words to be counted, are those of long contexts.
+     * How many dominant tokens a retrieval layer attends: an eighth of the tokens to choose from, at least
+     * {@link #leastBudget()} and at most {@link #budget()}. A large budget is needed where many tokens count at once, as in long
+     * lists of words to be counted, and short contexts have no such lists.
+     *
+     * @param tokens how many there are to choose from
      */
     public int budgetAt(int tokens) {
         return Math.min(budget, Math.max(leastBudget, tokens / 8));
     }
 
     /**
-     * Tokens below which a prompt is not judged: where the exact part alone is a large share of everything, dense
-     * preference says nothing and there is nothing to gain.
+     * How many tokens a session must hold before the dense preference of its prompt decides the kind of a layer. With fewer the
+     * tokens that stay exact at any rate are a large share of all: the dense preference says nothing, and there is nothing to
+     * gain.
      */
     public int leastTokensToJudge() {
         return Math.max(1024, leastTokensToChoose());
     }
 
     /**
-     * Tokens below which no channels are chosen for an index: retrieval would attend to more than half of the tokens exactly,
-     * and what the keys do in a channel is not seen from a few of them.
+     * How many tokens a session must hold before channels are chosen for the index of a layer, twice as many as retrieval
+     * attends exactly at most: a few keys do not show what a channel does, and with fewer tokens there is little to leave out.
      */
     public int leastTokensToChoose() {
         return 2 * (sinks + recent + budget);
