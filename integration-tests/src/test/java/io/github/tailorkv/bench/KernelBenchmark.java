@@ -356,7 +356,10 @@ public class KernelBenchmark {
         return scores;
     }
 
-    /** Scores and sums of 64 dominant tokens, whose records are fetched first: what a retrieval layer does, but for the softmax. */
+    /**
+     * Scores and sums of 64 dominant tokens, whose records are fetched first: what a retrieval layer does, but for the
+     * softmax.
+     */
     @Benchmark
     public MemorySegment attendRecords(Work work) {
         chooseRecords();
@@ -376,7 +379,7 @@ public class KernelBenchmark {
         }
     }
 
-    /** Approximate scores of a panel of 16 blocks. */
+    /** Approximate scores of a panel of blocks. */
     @Benchmark
     public MemorySegment indexScores(Work work) {
         long panel = block() / BlockLayout.PANEL;

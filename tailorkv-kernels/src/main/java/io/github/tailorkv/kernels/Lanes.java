@@ -74,8 +74,8 @@ final class Lanes {
     }
 
     /**
-     * Converts {@code count} finite halves, rounded up to a multiple of L. A half's exponent and fraction, moved to their places in a
-     * float, make a float that is 2^112 times too small; the multiplication also normalizes subnormals.
+     * Converts {@code count} finite halves, rounded up to a multiple of L. A half's exponent and fraction, moved to their
+     * places in a float, make a float that is 2^112 times too small; the multiplication also normalizes subnormals.
      */
     static void halves(long address, int count, float[] target, int at) {
         for (int i = 0; i < count; i += L) {

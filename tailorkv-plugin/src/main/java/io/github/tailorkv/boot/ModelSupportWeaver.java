@@ -29,7 +29,8 @@ final class ModelSupportWeaver {
     private static final String METHOD = "loadModel";
     private static final MethodTypeDesc TYPE = MethodTypeDesc
             .ofDescriptor("(Lcom/github/tjake/jlama/model/AbstractModel$InferenceType;"
-                    + "Ljava/io/File;Ljava/io/File;Lcom/github/tjake/jlama/safetensors/DType;Lcom/github/tjake/jlama/safetensors/DType;"
+                    + "Ljava/io/File;Ljava/io/File;Lcom/github/tjake/jlama/safetensors/DType;"
+                    + "Lcom/github/tjake/jlama/safetensors/DType;"
                     + "Ljava/util/Optional;Ljava/util/Optional;Ljava/util/Optional;Ljava/util/function/Function;)"
                     + "Lcom/github/tjake/jlama/model/AbstractModel;");
 

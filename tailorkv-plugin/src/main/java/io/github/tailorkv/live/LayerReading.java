@@ -5,8 +5,8 @@ package io.github.tailorkv.live;
  * since the model was loaded. Who wants means of a while takes the difference of two readings.
  *
  * @param layer index of the layer in this process, from 0
- * @param kind {@code exact}, {@code quantized} or {@code retrieval}, {@code open} while no session has decided; if sessions differ, each kind with the number of
- *     sessions; empty without a session
+ * @param kind {@code exact}, {@code quantized} or {@code retrieval}, or {@code open} while it is not decided; where sessions
+ *     differ, each kind with the number of its sessions; empty without a session
  * @param densePreference dense preference, the mean over the sessions in which it was computed; NaN if there is none
  * @param tokens tokens held, all sessions together
  * @param residentBytes bytes in RAM

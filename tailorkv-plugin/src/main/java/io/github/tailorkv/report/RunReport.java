@@ -18,9 +18,9 @@ import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What the session with the most tokens held at its peak, written as JSON after each turn that set a new peak, whenever a
- * model is closed and when the JVM ends. One report per file and JVM, whatever the number of models; readers see the old file or the new one, never half of
- * one.
+ * The session that held the most tokens of all, as it was then, in JSON: written after each turn that held more than any
+ * before, whenever a model is closed and when the JVM ends. One report for each file and JVM, whatever the number of models;
+ * who reads the file sees the old or the new one, never half of one.
  */
 public final class RunReport {
     private static final Logger LOG = System.getLogger("io.github.tailorkv");
@@ -144,7 +144,8 @@ public final class RunReport {
         double preference = layer.densePreference();
         return String.format(
                 Locale.ROOT,
-                "\n    {\"layer\": %d, \"kind\": %s, \"densePreference\": %s, \"tokens\": %d, \"residentBytes\": %d, \"offloadedBytes\": %d%s}",
+                "\n    {\"layer\": %d, \"kind\": %s, \"densePreference\": %s, \"tokens\": %d, \"residentBytes\": %d, "
+                        + "\"offloadedBytes\": %d%s}",
                 layer.layer(), quoted(layer.kind()), Double.isFinite(preference) ? Double.toString(preference) : "null",
                 layer.tokens(), layer.residentBytes(), layer.offloadedBytes(),
                 peak == null

@@ -1,4 +1,7 @@
-/** The JSON report of {@code tailorkv.report}: what the largest session of this JVM held. */
+/**
+ * The JSON report of {@code tailorkv.report}, on the session of this JVM that held the most tokens. For the bridge to Jlama,
+ * {@code io.github.tailorkv.jlama}, alone.
+ */
 @NullMarked
 package io.github.tailorkv.report;
 

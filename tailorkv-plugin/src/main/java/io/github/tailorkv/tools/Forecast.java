@@ -148,7 +148,8 @@ final class Forecast {
                         + "Held against attention measured directly at 8k, 32k and 128k tokens, in the shapes of the reference "
                         + "model and of Llama-3.1-8B, such lines were mostly within 25 %, rather too low than too high, and "
                         + "off by a factor of two or three where other work came and went on the machine. It is slower "
-                        + "than that with the offload tier on a disk when what is offloaded does not fit the memory that is free.");
+                        + "than that with the offload tier on a disk when what is offloaded does not fit the memory that "
+                        + "is free.");
         return notes;
     }
 

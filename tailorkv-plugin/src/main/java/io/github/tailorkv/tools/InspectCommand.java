@@ -27,8 +27,9 @@ import picocli.CommandLine.Spec;
             ""},
         footer = {
             "",
-            "Columns, for each layer and all sessions together: the kind of the layer (open while it is not decided, mixed where sessions differ); its dense preference P; tokens held, "
-                    + "bytes in RAM and in the offload tier; and of decode steps that were measured since the last "
+            "Columns, for each layer and all sessions together: the kind of the layer (open while it is not decided, mixed "
+                    + "where sessions differ); its dense preference P; tokens held, bytes in RAM and in the offload tier; "
+                    + "and of decode steps that were measured since the last "
                     + "refresh the mean bytes read, the mean time in storing the new token (append), in approximate scores "
                     + "(score), in selecting tokens and reading them back (gather) and in attention itself (attend). "
                     + "Recall is the share of the true top-k that was selected, a mean since the model was loaded; it "

@@ -10,8 +10,8 @@ import java.util.stream.Collectors;
 
 /**
  * Makes tasks of a given length in tokens of a given model. Each is one turn: an instruction, a text, a line break and a
- * question. In the families after RULER the distributions (how many keys, hops, words, and how often) are those that the reference model was trained
- * on, so that its accuracy means something.
+ * question. In the families after RULER the distributions (how many keys, hops, words, and how often) are those that the
+ * reference model was trained on, so that its accuracy means something.
  */
 public final class TaskGenerator {
     private static final String INTRODUCTION = "Read this text and remember its details.";
