@@ -10,6 +10,8 @@ import java.nio.ByteOrder;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.concurrent.atomic.AtomicReference;
+import java.util.function.IntConsumer;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
@@ -320,6 +322,30 @@ final class GpuWorkspace implements AutoCloseable {
 
     // ---- prefill ---------------------------------------------------------------------------------------------------
 
+    /**
+     * Runs {@code count} pieces and returns when none is under way any more, whatever one throws: a stream throws at once, and
+     * its other threads would outlive the model's lock and read rows that are freed.
+     */
+    private static void inParallel(int count, IntConsumer action) {
+        AtomicReference<@Nullable Throwable> failure = new AtomicReference<>();
+        IntStream.range(0, count).parallel().forEach(piece -> {
+            try {
+                if (failure.get() == null) {
+                    action.accept(piece);
+                }
+            } catch (RuntimeException | Error e) {
+                failure.compareAndSet(null, e);
+            }
+        });
+        Throwable thrown = failure.get();
+        if (thrown instanceof RuntimeException exception) {
+            throw exception;
+        }
+        if (thrown instanceof Error error) {
+            throw error;
+        }
+    }
+
     /** Appends {@code n} tokens, for which there are tiles, and attends from each. */
     void prefill(
             GpuLayer layer, int n, MemorySegment q, MemorySegment k, MemorySegment v, MemorySegment out,
@@ -332,7 +358,9 @@ final class GpuWorkspace implements AutoCloseable {
             // Nothing of this chunk is in the first segment: the GPU has something to do while the host copies.
             keys = expand(0, segmentTokens, length, kernels.tiled);
         }
-        pieces(n, q, k, v, firstToken).parallelStream().forEach(piece -> {
+        List<Piece> pieces = pieces(n, q, k, v, firstToken);
+        inParallel(pieces.size(), i -> {
+            Piece piece = pieces.get(i);
             piece.copyTo(there(staging).segment());
             gpu.bind();
             gpu.upload(there(staging), piece.target(), deviceStaging + piece.target(), piece.bytes());
@@ -366,7 +394,7 @@ final class GpuWorkspace implements AutoCloseable {
             gpu.mark(part);
         }
         // The host takes one part while the GPU writes the next.
-        IntStream.range(0, parts).parallel().forEach(part -> {
+        inParallel(parts, part -> {
             gpu.bind();
             gpu.await(part);
             takeOutput(n * part / parts, n * (part + 1) / parts, out, firstToken);

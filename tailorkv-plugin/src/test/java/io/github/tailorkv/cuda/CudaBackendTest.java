@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 import static org.mockito.Mockito.mock;
 import static org.mockito.Mockito.when;
 
@@ -22,6 +23,10 @@ import java.lang.foreign.MemorySegment;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Properties;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ForkJoinPool;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -211,6 +216,35 @@ final class CudaBackendTest {
             assertEquals("panama", model.backend());
         }
         assertTrue(gpu.closed);
+    }
+
+    /** The rows of a prompt are freed when its chunk has failed. */
+    @Test
+    void nothingIsCopiedAnyMoreOnceAChunkHasFailed() {
+        Thread caller = Thread.currentThread();
+        CountDownLatch begun = new CountDownLatch(1);
+        AtomicInteger running = new AtomicInteger();
+        try (ModelCache model = open(settings("backend=cuda", "budget=16")).orElseThrow()) {
+            SessionCache session = model.newSession();
+            gpu.onUpload = () -> {
+                running.incrementAndGet();
+                try {
+                    if (Thread.currentThread() != caller) {
+                        begun.countDown();
+                        Thread.sleep(200);
+                    } else if (begun.await(1, TimeUnit.SECONDS)) {
+                        throw new GpuException(Kind.LOST, "CUDA_ERROR_ECC_UNCORRECTABLE");
+                    }
+                } catch (InterruptedException e) {
+                    throw new IllegalStateException(e);
+                } finally {
+                    running.decrementAndGet();
+                }
+            };
+            assumeTrue(ForkJoinPool.getCommonPoolParallelism() > 0, "one thread copies everything");
+            assertThrows(IllegalStateException.class, () -> append(session, 256));
+            assertEquals(0, running.get());
+        }
     }
 
     @Test

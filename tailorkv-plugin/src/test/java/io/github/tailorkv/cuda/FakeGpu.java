@@ -26,6 +26,8 @@ final class FakeGpu implements Gpu {
     long deviceBytes = 1L << 40;
     @Nullable
     GpuException failure;
+    /** Called at each copy of rows to the device. */
+    Runnable onUpload = () -> {};
     boolean closed;
     private long next = 1L << 32;
     private final Arena arena = Arena.ofShared();
@@ -114,6 +116,9 @@ final class FakeGpu implements Gpu {
     @Override
     public void upload(Pinned source, long offset, long target, long bytes) {
         check();
+        if (offset >= GpuArguments.BYTES) {
+            onUpload.run();
+        }
         uploads.add(new Upload(target,
                 ByteBuffer.wrap(source.segment().asSlice(offset, bytes).toArray(ValueLayout.JAVA_BYTE))
                         .order(ByteOrder.nativeOrder())));
