@@ -1,5 +1,6 @@
 package io.github.tailorkv.cache;
 
+import com.google.common.base.Throwables;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.LockSupport;
@@ -81,11 +82,8 @@ final class Workers implements AutoCloseable {
                 LockSupport.park(this);
             }
             Throwable thrown = failure;
-            if (thrown instanceof RuntimeException exception) {
-                throw exception;
-            }
-            if (thrown instanceof Error error) {
-                throw error;
+            if (thrown != null) {
+                Throwables.throwIfUnchecked(thrown);
             }
         } finally {
             // A job holds the session that it works for.

@@ -1,5 +1,6 @@
 package io.github.tailorkv.cuda;
 
+import com.google.common.base.Throwables;
 import io.github.tailorkv.config.Settings;
 import io.github.tailorkv.kernels.AttentionShape;
 import io.github.tailorkv.kernels.BlockLayout;
@@ -338,11 +339,8 @@ final class GpuWorkspace implements AutoCloseable {
             }
         });
         Throwable thrown = failure.get();
-        if (thrown instanceof RuntimeException exception) {
-            throw exception;
-        }
-        if (thrown instanceof Error error) {
-            throw error;
+        if (thrown != null) {
+            Throwables.throwIfUnchecked(thrown);
         }
     }
 

@@ -1,6 +1,7 @@
 package io.github.tailorkv.jlama;
 
 import com.github.tjake.jlama.tensor.KvBufferCache;
+import com.google.common.base.Throwables;
 import com.google.common.collect.MapMaker;
 import io.github.tailorkv.live.ModelWatch;
 import io.github.tailorkv.report.RunReport;
@@ -206,11 +207,8 @@ final class ModelSessions {
                 }
             }
         }
-        if (thrown instanceof RuntimeException exception) {
-            throw exception;
-        }
-        if (thrown instanceof Error error) {
-            throw error;
+        if (thrown != null) {
+            Throwables.throwIfUnchecked(thrown);
         }
     }
 
