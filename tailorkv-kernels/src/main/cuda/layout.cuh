@@ -47,8 +47,8 @@ struct Homes {
     uint64_t hostRows;  // second home of the rows while a layer is open
 };
 
-// Written by the host: in front of the staged q, k and v for most kernels, so that one copy brings everything and their
-// parameter never changes; by value for a decode step. The offsets are those of GpuArguments.java.
+// The parameter of every kernel, by value: nothing has to be copied before a launch. The offsets are those of
+// GpuArguments.java.
 struct Arguments {
     const Homes *blocks;        //   0
     unsigned *ranges;           //   8  [kvHead][2][headSize], floats in an order that atomicMin and atomicMax keep
@@ -56,7 +56,7 @@ struct Arguments {
     const float *q;             //  24
     const float *k;             //  32
     const float *v;             //  40
-    float *out;                 //  48  mapped host memory
+    float *out;                 //  48  of a decode step mapped host memory
     float *partials;            //  56
     unsigned *histogram;        //  64  [kvHead][BINS]
     uint16_t *bins;             //  72  [kvHead][sealed * 64]

@@ -65,8 +65,9 @@ __device__ void loadQueries(const Rows &rows, int first, int total, int kvHead, 
 
 // Partial log-sum-exps of the tokens [first, end): parts [kvHead][row][part]. Grid: splits x row tiles x KV heads.
 extern "C" __global__ void __launch_bounds__(THREADS) preferenceSums(
-        const Arguments *a, const __nv_bfloat16 *keys, int first, int end, int capacity, int padded, int queries,
-        int length, float2 *parts, int part, int partCount) {
+        const __grid_constant__ Arguments arguments, const __nv_bfloat16 *keys, int first, int end, int capacity,
+        int padded, int queries, int length, float2 *parts, int part, int partCount) {
+    const Arguments *a = &arguments;
     extern __shared__ __align__(16) float q[];
     __shared__ float2 reduced[ROWS][BLOCK];
     Rows rows = {a, queries, length};
@@ -111,8 +112,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) preferenceSums(
 
 // Adds the tokens [first, end) to the histograms [kvHead][row][WEIGHT_BINS]. Grid as above.
 extern "C" __global__ void __launch_bounds__(THREADS) preferenceWeights(
-        const Arguments *a, const __nv_bfloat16 *keys, int first, int end, int capacity, int padded, int queries,
-        int length, const float2 *parts, int partCount, unsigned *histograms) {
+        const __grid_constant__ Arguments arguments, const __nv_bfloat16 *keys, int first, int end, int capacity,
+        int padded, int queries, int length, const float2 *parts, int partCount, unsigned *histograms) {
+    const Arguments *a = &arguments;
     extern __shared__ __align__(16) float q[];
     __shared__ float logSumExp[ROWS];
     Rows rows = {a, queries, length};

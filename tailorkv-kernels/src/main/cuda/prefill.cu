@@ -54,7 +54,7 @@ __device__ __forceinline__ void loadTile(__nv_bfloat16 *tile, const __nv_bfloat1
 template <int D, int ROWS, int STAGES>
 __device__ void attendSegment(
         const Arguments *a, const __nv_bfloat16 *keys, const __nv_bfloat16 *values, int first, int end, int capacity,
-        float2 *states, float *outputs, int paddedRows, bool fresh) {
+        float2 *states, float *outputs, int paddedRows, bool fresh, int firstTile) {
     constexpr int TILE_ROWS = WARPS * 16 * ROWS;
     extern __shared__ __align__(128) __nv_bfloat16 prefillMemory[];
     __nv_bfloat16 *q = prefillMemory;
@@ -65,7 +65,7 @@ __device__ void attendSegment(
     int kvHead = blockIdx.y;
     int split = blockIdx.z;
     int splits = gridDim.z;
-    int firstRow = blockIdx.x * TILE_ROWS;
+    int firstRow = (firstTile + blockIdx.x) * TILE_ROWS;
     int rows = a->n * group;
     int warp = threadIdx.x / 32;
     int lane = threadIdx.x % 32;
@@ -210,13 +210,14 @@ __device__ void attendSegment(
 }
 
 // Attends from the chunk's tokens to the tokens [first, end) of the context, which lie in `keys` and `values`,
-// [kvHead][capacity][D] each. `fresh`: the first segment. Grid: tiles of rows x KV heads x splits.
+// [kvHead][capacity][D] each. `fresh`: the first segment. Grid: tiles of rows from `firstTile` on x KV heads x splits.
 #define PREFILL(D, ROWS, STAGES)                                                                                       \
     extern "C" __global__ void __launch_bounds__(WARPS * 32) prefill##D(                                               \
-            const Arguments *a, const __nv_bfloat16 *keys, const __nv_bfloat16 *values, int first, int end,            \
-            int capacity, float2 *states, float *outputs, int paddedRows, int fresh) {                                 \
+            const __grid_constant__ Arguments arguments, const __nv_bfloat16 *keys, const __nv_bfloat16 *values,       \
+            int first, int end, int capacity, float2 *states, float *outputs, int paddedRows, int fresh,               \
+            int firstTile) {                                                                                           \
         attendSegment<D, ROWS, STAGES>(                                                                                \
-                a, keys, values, first, end, capacity, states, outputs, paddedRows, fresh != 0);                       \
+                &arguments, keys, values, first, end, capacity, states, outputs, paddedRows, fresh != 0, firstTile);   \
     }
 
 // Shared memory of each: (64 * ROWS + 2 * 64 * STAGES) * D * 2 bytes, at most 96 KiB.
@@ -228,8 +229,9 @@ PREFILL(256, 1, 1)
 // Merges the splits and writes the output of the tokens from `firstToken` on. Grid: tokens x query heads; one thread a
 // channel.
 extern "C" __global__ void combine(
-        const Arguments *a, const float2 *states, const float *outputs, int paddedRows, int padded, int splits,
-        int firstToken) {
+        const __grid_constant__ Arguments arguments, const float2 *states, const float *outputs, int paddedRows,
+        int padded, int splits, int firstToken) {
+    const Arguments *a = &arguments;
     int group = groupSize(a);
     int head = blockIdx.y;
     int token = firstToken + blockIdx.x;

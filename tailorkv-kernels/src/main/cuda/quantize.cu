@@ -81,8 +81,9 @@ __device__ void valueGroup(float low, float high, int levels, __half &scale, __h
     scale = high > z ? halfCeil((high - z) / levels) : __float2half(0.0f);
 }
 
-// Writes the tokens of a call behind those that are there, and remembers their queries. Grid: tokens x KV heads.
-extern "C" __global__ void append(const Arguments *a) {
+// Writes the tokens of a call behind those that are there. Grid: tokens x KV heads.
+extern "C" __global__ void append(const __grid_constant__ Arguments arguments) {
+    const Arguments *a = &arguments;
     int headSize = a->headSize;
     int i = blockIdx.x;
     int head = blockIdx.y;
@@ -93,13 +94,18 @@ extern "C" __global__ void append(const Arguments *a) {
         tile[position % BLOCK * headSize + c] = a->k[source + c];
         tile[(BLOCK + position % BLOCK) * headSize + c] = a->v[source + c];
     }
-    if (a->queries != nullptr && i >= a->n - a->ring) {
-        int count = groupSize(a) * headSize;
-        const float *q = a->q + size_t(i) * a->heads * headSize + head * count;
-        float *ring = a->queries + size_t(position % a->ring) * a->heads * headSize + head * count;
-        for (int c = threadIdx.x; c < count; c += blockDim.x) {
-            ring[c] = q[c];
-        }
+}
+
+// Remembers the newest queries of a call, as many as there are or the ring holds. Grid: these x KV heads.
+extern "C" __global__ void remember(const __grid_constant__ Arguments arguments) {
+    const Arguments *a = &arguments;
+    int i = a->n - gridDim.x + blockIdx.x;
+    int count = groupSize(a) * a->headSize;
+    size_t width = size_t(a->heads) * a->headSize;
+    const float *q = a->q + i * width + blockIdx.y * count;
+    float *ring = a->queries + (a->length + i) % a->ring * width + blockIdx.y * count;
+    for (int c = threadIdx.x; c < count; c += blockDim.x) {
+        ring[c] = q[c];
     }
 }
 
@@ -132,7 +138,9 @@ __device__ void writeIndex(const Arguments *a, int head, uint8_t *index, const u
 }
 
 // Seals tiles of an open or retrieval layer: index, rows, and the second home of the rows. Grid: KV heads x blocks.
-extern "C" __global__ void __launch_bounds__(THREADS) sealRows(const Arguments *a, int firstBlock) {
+extern "C" __global__ void __launch_bounds__(THREADS) sealRows(
+        const __grid_constant__ Arguments arguments, int firstBlock) {
+    const Arguments *a = &arguments;
     extern __shared__ __align__(16) uint8_t records[];
     int headSize = a->headSize;
     int head = blockIdx.x;
@@ -229,7 +237,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) sealRows(const Arguments *
 }
 
 // Writes the index of sealed blocks whose channels have been chosen since. Grid: KV heads x blocks.
-extern "C" __global__ void __launch_bounds__(THREADS) fillIndex(const Arguments *a) {
+extern "C" __global__ void __launch_bounds__(THREADS) fillIndex(const __grid_constant__ Arguments arguments) {
+    const Arguments *a = &arguments;
     int head = blockIdx.x;
     int block = blockIdx.y;
     writeIndex(a, head, const_cast<uint8_t *>(indexBlock(a, block, head)), rowRecord(a, block, head, 0));
@@ -237,7 +246,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) fillIndex(const Arguments 
 
 // Chooses the channels that the index will hold: those of the largest |query| times extent of the keys, in sum over the newest
 // queries. Grid: KV heads.
-extern "C" __global__ void __launch_bounds__(THREADS) chooseIndexed(const Arguments *a, int queries) {
+extern "C" __global__ void __launch_bounds__(THREADS) chooseIndexed(
+        const __grid_constant__ Arguments arguments, int queries) {
+    const Arguments *a = &arguments;
     __shared__ float weights[THREADS];
     __shared__ bool kept[THREADS];
     int headSize = a->headSize;
@@ -279,7 +290,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) chooseIndexed(const Argume
 
 // Quantizes blocks for a quantized layer, from the tiles or from the rows of a layer that was open, as `fromTile` says.
 // Grid: KV heads x blocks.
-extern "C" __global__ void __launch_bounds__(THREADS) sealPacked(const Arguments *a, int firstBlock, int fromTile) {
+extern "C" __global__ void __launch_bounds__(THREADS) sealPacked(
+        const __grid_constant__ Arguments arguments, int firstBlock, int fromTile) {
+    const Arguments *a = &arguments;
     extern __shared__ __align__(16) float numbers[];
     __shared__ __half keyScale[256];
     __shared__ __half keyZero[256];
@@ -369,7 +382,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) sealPacked(const Arguments
 }
 
 // Restores the tile of a sealed block. Grid: KV heads.
-extern "C" __global__ void __launch_bounds__(THREADS) restore(const Arguments *a, int block, float *tile) {
+extern "C" __global__ void __launch_bounds__(THREADS) restore(
+        const __grid_constant__ Arguments arguments, int block, float *tile) {
+    const Arguments *a = &arguments;
     int headSize = a->headSize;
     int head = blockIdx.x;
     float *keys = tile + size_t(head) * 2 * BLOCK * headSize;
@@ -390,8 +405,9 @@ __device__ __forceinline__ size_t inTile(int token, int channel, int padded) {
 // Brings blocks to BF16 for the tensor cores: keys and values [kvHead][capacity][padded], or in `tiles`. Tokens and
 // channels beyond the end are zero. Grid: blocks, as many as fill the last tile, x KV heads.
 extern "C" __global__ void __launch_bounds__(THREADS) expand(
-        const Arguments *a, int firstBlock, int length, int capacity, int padded, int tiles, __nv_bfloat16 *k,
-        __nv_bfloat16 *v) {
+        const __grid_constant__ Arguments arguments, int firstBlock, int length, int capacity, int padded, int tiles,
+        __nv_bfloat16 *k, __nv_bfloat16 *v) {
+    const Arguments *a = &arguments;
     __shared__ float keyScale[256];
     __shared__ float keyZero[256];
     int headSize = a->headSize;

@@ -270,7 +270,7 @@ __device__ void attendTiles(
 template <int D>
 __device__ void attendSegmentInWarpgroups(
         const Arguments *a, const __nv_bfloat16 *keys, const __nv_bfloat16 *values, int first, int end, int capacity,
-        float2 *states, float *outputs, int paddedRows, bool fresh) {
+        float2 *states, float *outputs, int paddedRows, bool fresh, int firstTile) {
     constexpr int TILE_ROWS = CONSUMERS * GROUP_ROWS;
     constexpr int TILE_BYTES = EXPANDED_TILE * D * 2;
     extern __shared__ __align__(128) uint8_t warpgroupMemory[];
@@ -280,7 +280,7 @@ __device__ void attendSegmentInWarpgroups(
     int kvHead = blockIdx.y;
     int split = blockIdx.z;
     int splits = gridDim.z;
-    int firstRow = blockIdx.x * TILE_ROWS;
+    int firstRow = (firstTile + blockIdx.x) * TILE_ROWS;
     int lastToken = min(a->n - 1, (firstRow + TILE_ROWS - 1) / group);
     int visibleEnd = min(end, a->length + lastToken + 1);
     int tiles = visibleEnd > first ? (visibleEnd - first + EXPANDED_TILE - 1) / EXPANDED_TILE : 0;
@@ -329,10 +329,11 @@ __device__ void attendSegmentInWarpgroups(
 // As the kernels of prefill.cu, with keys and values in tiles. Shared memory: (128 + 4 * 128) * D * 2 + 1024 bytes.
 #define WARPGROUP_PREFILL(D)                                                                                           \
     extern "C" __global__ void __launch_bounds__(THREADS, 1) warpgroupPrefill##D(                                      \
-            const Arguments *a, const __nv_bfloat16 *keys, const __nv_bfloat16 *values, int first, int end,            \
-            int capacity, float2 *states, float *outputs, int paddedRows, int fresh) {                                 \
+            const __grid_constant__ Arguments arguments, const __nv_bfloat16 *keys, const __nv_bfloat16 *values,       \
+            int first, int end, int capacity, float2 *states, float *outputs, int paddedRows, int fresh,               \
+            int firstTile) {                                                                                           \
         attendSegmentInWarpgroups<D>(                                                                                  \
-                a, keys, values, first, end, capacity, states, outputs, paddedRows, fresh != 0);                       \
+                &arguments, keys, values, first, end, capacity, states, outputs, paddedRows, fresh != 0, firstTile);   \
     }
 
 WARPGROUP_PREFILL(64)

@@ -9,13 +9,14 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.Random;
+import java.util.function.LongFunction;
 
 /**
  * The GPU against attention by its definition in double precision, and against the CPU's scalar kernels: the same tokens
  * through sessions of both, over head sizes, head groups, settings, odd chunk lengths, decode steps and rewinding. Contexts of
  * more than 8,192 tokens run on the CPU's vector kernels, which are proven against the scalar ones elsewhere. Prints a
  * line a case and exits with 1 if one is out of bounds. Arguments: {@code small} for the cases that a memory checker has
- * the patience for; a seed.
+ * the patience for; a seed. Each of q, k, v and the output lies now in memory that the cache lends, now in other.
  */
 public final class GpuCheck {
 
@@ -176,10 +177,14 @@ public final class GpuCheck {
                 }
                 int start = allKeys.size();
                 try (Arena arena = Arena.ofShared()) {
-                    MemorySegment q = arena.allocate(4L * step * queries, 64);
-                    MemorySegment k = arena.allocate(4L * step * keys, 64);
-                    MemorySegment v = arena.allocate(4L * step * keys, 64);
-                    MemorySegment fromGpu = arena.allocate(4L * step * queries, 64).fill((byte) 0xff);
+                    LongFunction<MemorySegment> memory = bytes -> {
+                        MemorySegment lent = random.nextBoolean() ? gpu.model().lend(bytes) : null;
+                        return lent == null ? arena.allocate(bytes, 64) : lent;
+                    };
+                    MemorySegment q = memory.apply(4L * step * queries);
+                    MemorySegment k = memory.apply(4L * step * keys);
+                    MemorySegment v = memory.apply(4L * step * keys);
+                    MemorySegment fromGpu = memory.apply(4L * step * queries).fill((byte) 0xff);
                     MemorySegment fromCpu = arena.allocate(4L * step * queries, 64);
                     for (int i = 0; i < step; i++) {
                         float[] key = vector(random, keys, 1);

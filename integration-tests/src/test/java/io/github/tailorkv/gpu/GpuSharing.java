@@ -14,6 +14,7 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import java.util.function.LongFunction;
 
 /**
  * Several models in one process, each with several sessions in threads of their own, on one GPU: every session must attend
@@ -125,12 +126,13 @@ public final class GpuSharing {
         int start = 0;
         for (int n : STEPS) {
             try (Arena arena = Arena.ofShared()) {
-                MemorySegment out = arena.allocate(4L * n * queries, 64);
+                LongFunction<MemorySegment> memory = bytes -> arena.allocate(bytes, 64);
+                MemorySegment out = memory.apply(4L * n * queries);
                 for (int layer = 0; layer < LAYERS; layer++) {
                     session.attend(
-                            layer, start, n, GpuBench.pool(arena, random, n * queries, 1),
-                            GpuBench.pool(arena, random, n * keys, 1),
-                            GpuBench.pool(arena, random, n * keys, 1), out);
+                            layer, start, n, GpuBench.pool(memory, random, n * queries, 1),
+                            GpuBench.pool(memory, random, n * keys, 1),
+                            GpuBench.pool(memory, random, n * keys, 1), out);
                     if (n == 1) {
                         MemorySegment.copy(out, ValueLayout.JAVA_FLOAT, 0, outputs, at, queries);
                         at += queries;

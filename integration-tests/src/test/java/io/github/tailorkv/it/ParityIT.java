@@ -75,6 +75,27 @@ class ParityIT {
         }
     }
 
+    /** A cache that wants rows in memory of its own gets all of them there, and every element of a row is written. */
+    @ParameterizedTest
+    @MethodSource("decoders")
+    void hiddenStatesAreThoseOfStockWithRowsInLentMemory(Architecture architecture) throws IOException {
+        ModelSpec spec = ModelSpec.builder(architecture).context(400).build();
+        int[] tokens = RandomModels.tokens(spec, 300, 7);
+        int[] answer = RandomModels.tokens(spec, 2, 8);
+        List<float[]> stock;
+        try (AbstractModel model = models.stock(spec)) {
+            stock = run(model, 64, tokens, answer);
+        }
+        long before = PlainProvider.LENT.get();
+        try (AbstractModel model = models.served(spec, Map.of("tailorkv.provider", PlainProvider.NAME))) {
+            List<float[]> ours = run(model, 64, tokens, answer);
+            for (int i = 0; i < stock.size(); i++) {
+                JlamaModels.assertClose(stock.get(i), ours.get(i), "state " + i);
+            }
+        }
+        assertTrue(PlainProvider.LENT.get() > before);
+    }
+
     /**
      * As applications load models by default: 4-bit weights, activations quantized to 8 bits. A rounding that falls the
      * other way is a whole step of the 8 bits, so the tolerance is wider.

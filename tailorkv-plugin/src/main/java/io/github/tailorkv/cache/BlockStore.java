@@ -1,5 +1,6 @@
 package io.github.tailorkv.cache;
 
+import io.github.tailorkv.memory.SystemMemory;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;

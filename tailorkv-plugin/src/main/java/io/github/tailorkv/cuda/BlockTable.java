@@ -29,6 +29,8 @@ final class BlockTable implements AutoCloseable {
     /** Blocks that the device knows differently: [staleFrom, staleTo). */
     private int staleFrom;
     private int staleTo;
+    /** The newest copy of the staging memory, as {@link Gpu#asked} counts. */
+    private long copied;
     private boolean closed;
 
     BlockTable(Gpu gpu, GpuBudget budget) {
@@ -98,8 +100,12 @@ final class BlockTable implements AutoCloseable {
     /** Address of the table on the device, where what changed is brought up to date by what is launched next. */
     long upload() {
         if (staleFrom < staleTo) {
-            // The copy before this one may still read the staging memory.
-            gpu.synchronize();
+            // The copy before this one may still read the staging memory, or kernels may.
+            if (device == staging.address()) {
+                gpu.synchronize();
+            } else {
+                gpu.settle(copied);
+            }
             MemorySegment copy = staging.segment();
             for (int i = staleFrom * PARTS; i < staleTo * PARTS; i++) {
                 copy.setAtIndex(ValueLayout.JAVA_LONG, i, entries[i] & ~PINNED);
@@ -107,6 +113,7 @@ final class BlockTable implements AutoCloseable {
             if (device != staging.address()) {
                 long from = (long) staleFrom * PARTS * Long.BYTES;
                 gpu.upload(staging, from, device + from, (long) (staleTo - staleFrom) * PARTS * Long.BYTES);
+                copied = gpu.asked();
             }
             staleFrom = Integer.MAX_VALUE;
             staleTo = 0;

@@ -3,8 +3,8 @@ package io.github.tailorkv.cuda;
 import java.lang.foreign.MemorySegment;
 
 /**
- * What this package needs of a GPU: memory, copies and launches on one stream, in order. Addresses are unified: pinned
- * host memory has an address that kernels can use. One implementation drives a real device; tests have others that fail
+ * What this package needs of a GPU: memory, copies and launches on one stream, in order, and copies of rows beside them
+ * ({@link #send}). Addresses are unified: pinned host memory has an address that kernels can use. One implementation drives a real device; tests have others that fail
  * where a device would.
  *
  * <p>All methods throw {@link GpuException}. {@link #bind} must have been called on the thread before any other.
@@ -46,8 +46,21 @@ interface Gpu extends AutoCloseable {
 
     void freePinned(Pinned memory);
 
-    /** Copies from pinned memory to the device. */
+    /** Copies from pinned memory to the device once all that was asked for before is done. */
     void upload(Pinned source, long offset, long target, long bytes);
+
+    /** Copies from pinned memory to the device at once, beside what was asked for before. Several threads may send. */
+    void send(Pinned source, long offset, long target, long bytes);
+
+    /** What is asked for from here on waits for all that was sent. */
+    void follow();
+
+    /**
+     * Copies from the device to pinned memory once all that was asked for before is done, beside what is asked for from here on.
+     *
+     * @param mark that {@link #await(int)} waits for it by, below {@link #MARKS}
+     */
+    void fetch(long source, Pinned target, long offset, long bytes, int mark);
 
     /** Copies from the device to pinned memory. */
     void download(long source, Pinned target, long offset, long bytes);
@@ -68,14 +81,13 @@ interface Gpu extends AutoCloseable {
     /** Waits until everything is done. */
     void synchronize();
 
-    /**
-     * Marks what has been asked for so far.
-     *
-     * @param mark below {@link #MARKS}
-     */
-    void mark(int mark);
+    /** A number that stands for all that was asked for so far. */
+    long asked();
 
-    /** Waits until everything that was asked for before a mark is done. */
+    /** Waits until what a number of {@link #asked} stands for is done; does nothing where this is known. */
+    void settle(long asked);
+
+    /** Waits for a copy of {@link #fetch}, and so for everything that was asked for before it. */
     void await(int mark);
 
     /**

@@ -5,16 +5,13 @@ import io.github.tailorkv.kernels.AttentionShape;
 import io.github.tailorkv.kernels.BlockLayout;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 
 /**
- * The arguments of the kernels, {@code struct Arguments} of {@code layout.cuh}. Most find them on the device: they are written
- * into pinned memory in front of the staged q, k and v, so that one copy brings everything and the kernels' own parameter
- * never changes. A decode step has them by value.
+ * The first parameter of the kernels, {@code struct Arguments} of {@code layout.cuh}, by value.
  */
 final class GpuArguments {
-
-    /** Bytes that the block takes of the staging memory; the struct is smaller. */
-    static final int BYTES = 1024;
 
     static final int OPEN = 0;
     static final int EXACT = 1;
@@ -32,7 +29,7 @@ final class GpuArguments {
     private static final int PAGES_AT_A_TIME = 16;
 
     /** Bytes of the struct. */
-    static final int STRUCT_BYTES = 248;
+    private static final int BYTES = 248;
 
     private static final int BLOCKS = 0;
     private static final int RANGES = 8;
@@ -78,13 +75,13 @@ final class GpuArguments {
     private static final int INDEXED_COUNT = 236;
     private static final int INDEXED = 240;
 
-    private final MemorySegment block;
+    private final MemorySegment struct = MemorySegment
+            .ofBuffer(ByteBuffer.allocateDirect(BYTES).order(ByteOrder.nativeOrder()));
     private final Settings settings;
 
     /** Writes what never changes. */
-    GpuArguments(MemorySegment block, AttentionShape shape, Settings settings) {
+    GpuArguments(AttentionShape shape, Settings settings) {
         this.settings = settings;
-        this.block = block.fill((byte) 0);
         number(HEADS, shape.heads());
         number(KV_HEADS, shape.kvHeads());
         number(HEAD_SIZE, shape.headSize());
@@ -99,8 +96,13 @@ final class GpuArguments {
         number(PER_HEAD, settings.selection() == Settings.Selection.PER_HEAD ? 1 : 0);
         number(RING, settings.queries());
         number(INDEXED_COUNT, settings.indexedChannels(shape.headSize()));
-        block.set(ValueLayout.JAVA_FLOAT, SCALE, shape.scale());
-        block.set(ValueLayout.JAVA_FLOAT, SOFT_CAP, shape.softCap());
+        struct.set(ValueLayout.JAVA_FLOAT, SCALE, shape.scale());
+        struct.set(ValueLayout.JAVA_FLOAT, SOFT_CAP, shape.softCap());
+    }
+
+    /** As {@link Gpu#launch} takes it. */
+    MemorySegment struct() {
+        return struct;
     }
 
     /** Bytes of the tile of one block, all KV heads. */
@@ -131,11 +133,11 @@ final class GpuArguments {
     }
 
     private void number(int offset, int value) {
-        block.set(ValueLayout.JAVA_INT, offset, value);
+        struct.set(ValueLayout.JAVA_INT, offset, value);
     }
 
     private void address(int offset, long value) {
-        block.set(ValueLayout.JAVA_LONG, offset, value);
+        struct.set(ValueLayout.JAVA_LONG, offset, value);
     }
 
     /**

@@ -25,6 +25,7 @@ final class GpuKernels {
     private static final int STAGES = 2;
 
     final Gpu.Kernel append;
+    final Gpu.Kernel remember;
     final Gpu.Kernel sealRows;
     final Gpu.Kernel fillIndex;
     final Gpu.Kernel chooseIndexed;
@@ -54,6 +55,7 @@ final class GpuKernels {
         int headSize = shape.headSize();
         int rowBytes = headSize * Float.BYTES;
         append = gpu.kernel("append", 128, 0);
+        remember = gpu.kernel("remember", 128, 0);
         sealRows = gpu.kernel("sealRows", THREADS, BlockLayout.BLOCK * GpuArguments.recordBytes(shape, settings));
         fillIndex = gpu.kernel("fillIndex", THREADS, 0);
         chooseIndexed = gpu.kernel("chooseIndexed", THREADS, 0);

@@ -6,6 +6,7 @@ import io.github.tailorkv.kernels.AttentionShape;
 import io.github.tailorkv.kernels.BlockLayout;
 import io.github.tailorkv.live.FlightEvents;
 import io.github.tailorkv.spi.LayerStatistics;
+import java.lang.foreign.MemorySegment;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -125,7 +126,10 @@ final class GpuLayer implements AutoCloseable {
 
     // ---- growing ---------------------------------------------------------------------------------------------------
 
-    /** Makes tiles for {@code n} more tokens. */
+    /**
+     * Makes tiles for {@code n} more tokens, and homes for the blocks that leave the exact window because of them, so that the
+     * table goes to the device once.
+     */
     void reserve(int n) {
         int blocks = (length + n + BlockLayout.BLOCK - 1) / BlockLayout.BLOCK;
         table.reserve(blocks);
@@ -137,6 +141,19 @@ final class GpuLayer implements AutoCloseable {
             take(BlockTable.TILE, tileEnd, model.tiles());
             tileEnd++;
         }
+        int end = sealedAt(length + n);
+        for (int block = sealed; block < end; block++) {
+            if (kind == LayerKind.QUANTIZED) {
+                take(BlockTable.PACKED, block, model.packed());
+            } else {
+                takeRows(block);
+            }
+        }
+    }
+
+    /** How many blocks are sealed when the layer holds so many tokens. */
+    private int sealedAt(int tokens) {
+        return kind == LayerKind.EXACT ? 0 : Math.max(sealed, (tokens - window()) / BlockLayout.BLOCK);
     }
 
     /** Takes a piece on the device, in host memory if there is no room. */
@@ -179,6 +196,11 @@ final class GpuLayer implements AutoCloseable {
         table.clear(part, block);
     }
 
+    /** How many of its newest queries the layer remembers; 0 where nobody asks for them any more. */
+    int remembers() {
+        return kind == null && queries != 0 ? settings.queries() : 0;
+    }
+
     /** Counts {@code n} tokens that the kernels have written. */
     void advance(int n) {
         length += n;
@@ -186,28 +208,21 @@ final class GpuLayer implements AutoCloseable {
         queryCount = Math.min(settings.queries(), queryCount + n);
     }
 
-    /** Seals the blocks that have left the exact window; runs on the GPU while the host goes on. */
+    /** Seals the blocks that have left the exact window, for which {@link #reserve} has made homes. */
     void sealOld(GpuWorkspace work) {
-        int end = (length - window()) / BlockLayout.BLOCK;
-        if (kind == LayerKind.EXACT || end <= sealed) {
+        int end = sealedAt(length);
+        if (end <= sealed) {
             return;
         }
         int first = sealed;
-        for (int block = first; block < end; block++) {
-            if (kind == LayerKind.QUANTIZED) {
-                take(BlockTable.PACKED, block, model.packed());
-            } else {
-                takeRows(block);
-            }
-        }
         // The kernels see the tiles as they were: sealed blocks are counted afterwards.
-        work.describe(this);
+        MemorySegment arguments = work.describe(this);
         GpuKernels kernels = model.kernels();
         int heads = shape.kvHeads();
         if (kind == LayerKind.QUANTIZED) {
-            gpu.launch(kernels.sealPacked, heads, end - first, 1, false, work.arguments(), first, 1);
+            gpu.launch(kernels.sealPacked, heads, end - first, 1, false, arguments, first, 1);
         } else {
-            gpu.launch(kernels.sealRows, heads, end - first, 1, false, work.arguments(), first);
+            gpu.launch(kernels.sealRows, heads, end - first, 1, false, arguments, first);
         }
         for (int block = first; block < end; block++) {
             give(BlockTable.TILE, block, model.tiles());
@@ -245,13 +260,13 @@ final class GpuLayer implements AutoCloseable {
         int whole = newLength / BlockLayout.BLOCK;
         while (tileEnd > Math.max(sealed, keptBlocks)) {
             give(BlockTable.TILE, --tileEnd, model.tiles());
+            dropSealed(tileEnd);
         }
         if (whole < sealed) {
             if (whole < keptBlocks) {
                 take(BlockTable.TILE, whole, model.tiles());
-                work.describe(this);
                 gpu.launch(
-                        model.kernels().restore, shape.kvHeads(), 1, 1, false, work.arguments(), whole,
+                        model.kernels().restore, shape.kvHeads(), 1, 1, false, work.describe(this), whole,
                         table.get(BlockTable.TILE, whole));
             }
             for (int block = whole; block < sealed; block++) {
@@ -314,8 +329,7 @@ final class GpuLayer implements AutoCloseable {
         for (int block = 0; block < sealed; block++) {
             take(BlockTable.PACKED, block, model.packed());
         }
-        work.describe(this);
-        gpu.launch(model.kernels().sealPacked, shape.kvHeads(), sealed, 1, false, work.arguments(), 0, 0);
+        gpu.launch(model.kernels().sealPacked, shape.kvHeads(), sealed, 1, false, work.describe(this), 0, 0);
         for (int block = 0; block < sealed; block++) {
             give(BlockTable.INDEX, block, model.index());
             give(BlockTable.ROWS, block, model.rows(index));
@@ -326,9 +340,9 @@ final class GpuLayer implements AutoCloseable {
     private void retrieve(GpuWorkspace work) {
         if (!channelsChosen) {
             channelsChosen = true;
-            work.describe(this);
-            gpu.launch(model.kernels().chooseIndexed, shape.kvHeads(), 1, 1, false, work.arguments(), queryCount);
-            gpu.launch(model.kernels().fillIndex, shape.kvHeads(), sealed, 1, false, work.arguments());
+            MemorySegment arguments = work.describe(this);
+            gpu.launch(model.kernels().chooseIndexed, shape.kvHeads(), 1, 1, false, arguments, queryCount);
+            gpu.launch(model.kernels().fillIndex, shape.kvHeads(), sealed, 1, false, arguments);
         }
         for (int block = 0; block < sealed; block++) {
             long copy = table.get(BlockTable.HOST_ROWS, block);

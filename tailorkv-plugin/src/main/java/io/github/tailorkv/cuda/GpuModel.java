@@ -6,11 +6,17 @@ import io.github.tailorkv.kernels.AttentionShape;
 import io.github.tailorkv.spi.ModelCache;
 import io.github.tailorkv.spi.ModelShape;
 import io.github.tailorkv.spi.SessionCache;
+import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
 import java.util.Set;
 import java.util.WeakHashMap;
+import java.util.concurrent.Executor;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.ThreadPoolExecutor;
+import java.util.concurrent.TimeUnit;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
@@ -25,8 +31,8 @@ final class GpuModel implements ModelCache {
     /** Where a part of a block may lie. */
     record Homes(Slabs device, Slabs pinned) implements AutoCloseable {
 
-        static Homes of(Gpu gpu, GpuBudget budget, long bytes) {
-            return new Homes(new Slabs(gpu, budget, false, bytes), new Slabs(gpu, budget, true, bytes));
+        static Homes of(Gpu gpu, GpuBudget budget, Executor pinning, long bytes) {
+            return new Homes(Slabs.onDevice(gpu, budget, bytes), Slabs.pinned(gpu, budget, pinning, bytes));
         }
 
         @Override
@@ -42,6 +48,9 @@ final class GpuModel implements ModelCache {
     private final CudaBackend.LayerPolicy policy;
     private final @Nullable Supplier<ModelCache> otherwise;
     private final GpuBudget budget;
+    /** One thread, which ends when it has had nothing to do for a while. */
+    private final ExecutorService pinning = new ThreadPoolExecutor(
+            0, 1, 10, TimeUnit.SECONDS, new LinkedBlockingQueue<>(), GpuModel::pinningThread);
     private final GpuKernels kernels;
     private final Homes tiles;
     private final Homes index;
@@ -71,15 +80,21 @@ final class GpuModel implements ModelCache {
         budget = new GpuBudget(gpu, settings.gpuMemory() != 0 ? settings.gpuMemory() : gpu.freeBytes() / 10 * 9);
         kernels = new GpuKernels(gpu, attention, settings);
         int heads = attention.kvHeads();
-        tiles = Homes.of(gpu, budget, GpuArguments.tileBytes(attention));
-        index = Homes.of(gpu, budget, (long) heads * GpuArguments.indexBytes(attention, settings));
+        tiles = Homes.of(gpu, budget, pinning, GpuArguments.tileBytes(attention));
+        index = Homes.of(gpu, budget, pinning, (long) heads * GpuArguments.indexBytes(attention, settings));
         long rowBytes = 64L * heads * GpuArguments.recordBytes(attention, settings);
-        Slabs deviceRows = new Slabs(gpu, budget, false, rowBytes);
+        Slabs deviceRows = Slabs.onDevice(gpu, budget, rowBytes);
         for (int layer = 0; layer < shape.layers(); layer++) {
-            rows.add(new Homes(deviceRows, new Slabs(gpu, budget, true, rowBytes)));
+            rows.add(new Homes(deviceRows, Slabs.pinned(gpu, budget, pinning, rowBytes)));
         }
-        packed = Homes.of(gpu, budget, (long) heads * GpuArguments.packedBytes(attention, settings));
+        packed = Homes.of(gpu, budget, pinning, (long) heads * GpuArguments.packedBytes(attention, settings));
         workspace = new GpuWorkspace(gpu, budget, kernels, attention, settings);
+    }
+
+    private static Thread pinningThread(Runnable work) {
+        Thread thread = new Thread(work, "tailorkv-pinning");
+        thread.setDaemon(true);
+        return thread;
     }
 
     Gpu gpu() {
@@ -198,6 +213,23 @@ final class GpuModel implements ModelCache {
         });
     }
 
+    /** Pinned memory; none is lent when there is none left, or the device is lost. */
+    @Override
+    public @Nullable MemorySegment lend(long bytes) {
+        synchronized (this) {
+            if (closed || lost != null) {
+                return null;
+            }
+            try {
+                gpu.bind();
+                return workspace.staging().lend(bytes);
+            } catch (GpuException e) {
+                LOG.log(System.Logger.Level.DEBUG, "No pinned memory for rows: " + e.getMessage());
+                return null;
+            }
+        }
+    }
+
     @Override
     public String backend() {
         ModelCache other = substitute;
@@ -242,6 +274,7 @@ final class GpuModel implements ModelCache {
                 }
             }
             closed = true;
+            pinning.close();
             gpu.close();
             if (substitute != null) {
                 substitute.close();

@@ -61,11 +61,8 @@ final class GpuSession implements SessionCache {
             }
             int count;
             for (int done = 0; done < n; done += count) {
-                count = work.admit(n - done);
-                cache.reserve(count);
-                work.prefill(cache, count, q, k, v, out, done);
-                cache.advance(count);
-                cache.sealOld(work);
+                count = work.staging().admit(n - done);
+                work.prefill(cache, count, q, k, v, out, done, () -> cache.sealOld(work));
             }
             return n;
         });

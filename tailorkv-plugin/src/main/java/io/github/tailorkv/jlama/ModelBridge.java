@@ -18,7 +18,6 @@ final class ModelBridge {
     private final AttentionShape shape;
     private final Optional<RotaryTable> rotary;
     private final AttentionKernels kernels;
-    private final Scratch.Pool scratch = new Scratch.Pool();
 
     ModelBridge(TailorKvBufferCache cache, AttentionShape shape, Optional<RotaryTable> rotary,
             AttentionKernels kernels) {
@@ -34,10 +33,6 @@ final class ModelBridge {
 
     AttentionShape shape() {
         return shape;
-    }
-
-    Scratch.Pool scratch() {
-        return scratch;
     }
 
     /** Columns {@code [start, start + length)} of a tensor as contiguous F32 rows: the tensor's own memory if it can be. */

@@ -49,6 +49,7 @@ final class ModelSessions {
     private final RunReport report;
     private final RunReport.Server server;
     private final ModelWatch watch;
+    private final Scratch.Pool scratch;
 
     private final Map<UUID, SessionKvBuffer> busy = new HashMap<>();
     private final LinkedHashMap<UUID, Idle> idle = new LinkedHashMap<>();
@@ -74,6 +75,7 @@ final class ModelSessions {
         this.report = report;
         this.server = server;
         this.watch = watch;
+        scratch = new Scratch.Pool(cache::lend);
     }
 
     /**
@@ -151,7 +153,7 @@ final class ModelSessions {
     private Session open(String name) {
         SessionCache opened = cache.newSession();
         Session session = new Session(
-                name, opened, watch.sessionOpened(name, opened), contextLength, this::sessionClosed);
+                name, opened, watch.sessionOpened(name, opened), scratch, contextLength, this::sessionClosed);
         open++;
         report.sessionOpened(server);
         return session;

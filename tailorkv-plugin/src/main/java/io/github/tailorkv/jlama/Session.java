@@ -23,6 +23,7 @@ final class Session {
     private final String name;
     private final SessionCache cache;
     private final SessionWatch watch;
+    private final Scratch.Pool scratch;
     private final int contextLength;
     private final Runnable onClose;
 
@@ -35,12 +36,15 @@ final class Session {
 
     /**
      * @param watch told of turns and passes
+     * @param scratch for the rows of its passes
      * @param onClose run once, after the cache was closed
      */
-    Session(String name, SessionCache cache, SessionWatch watch, int contextLength, Runnable onClose) {
+    Session(String name, SessionCache cache, SessionWatch watch, Scratch.Pool scratch, int contextLength,
+            Runnable onClose) {
         this.name = name;
         this.cache = cache;
         this.watch = watch;
+        this.scratch = scratch;
         this.contextLength = contextLength;
         this.onClose = onClose;
     }
@@ -56,6 +60,10 @@ final class Session {
 
     SessionCache cache() {
         return cache;
+    }
+
+    Scratch.Pool scratch() {
+        return scratch;
     }
 
     int length() {

@@ -4,6 +4,7 @@ import com.github.tjake.jlama.math.VectorMath;
 import com.github.tjake.jlama.model.AbstractModel;
 import com.github.tjake.jlama.model.CausalSelfAttention;
 import com.github.tjake.jlama.model.DistributedContext;
+import com.github.tjake.jlama.safetensors.DType;
 import com.github.tjake.jlama.safetensors.Config;
 import com.github.tjake.jlama.tensor.AbstractTensor;
 import com.github.tjake.jlama.tensor.KvBufferCache;
@@ -22,7 +23,8 @@ import java.util.function.Consumer;
  * <p>Queries, keys and values are computed by Jlama's matrix kernels over the segment of this process, as the stock
  * attention does. Then the rotary embedding is applied in place, and the session appends keys and values and attends for
  * all rows at once. With F32 activations and a whole model no value is copied on the way: the session reads and writes the
- * tensors' memory. BF16 activations and shards go through {@link Scratch}.
+ * tensors' memory, which for a chunk of a prompt is the cache's own if it lends any. BF16 activations and shards go through
+ * {@link Scratch}.
  */
 @SuppressWarnings("rawtypes")
 final class TailorKvAttention extends CausalSelfAttention {
@@ -92,15 +94,28 @@ final class TailorKvAttention extends CausalSelfAttention {
         Session session = bridge.cache().session(kvMem);
         int rows = input.shape().first();
         int width = config.numberOfHeads * config.headSize;
+        Scratch scratch = session.scratch().take();
         try (
-                AbstractTensor query = model.makeDenseTensor(rows, width);
-                AbstractTensor key = model.makeDenseTensor(rows, config.kvLength);
-                AbstractTensor value = model.makeDenseTensor(rows, config.kvLength);
-                AbstractTensor attended = model.makeDenseTensor(rows, width)) {
+                AbstractTensor query = tensor(scratch, Scratch.Use.QUERY, rows, width);
+                AbstractTensor key = tensor(scratch, Scratch.Use.KEY, rows, config.kvLength);
+                AbstractTensor value = tensor(scratch, Scratch.Use.VALUE, rows, config.kvLength);
+                AbstractTensor attended = tensor(scratch, Scratch.Use.OUTPUT, rows, width)) {
             project(input, query, key, value);
-            attend(session, startPosition, rows, query, key, value, attended);
+            attend(session, startPosition, rows, query, key, value, attended, scratch);
             return output(attended, tensorReducer);
+        } finally {
+            session.scratch().giveBack(scratch);
         }
+    }
+
+    /** A shard writes but a part of each row, and Jlama's own tensors begin as zeros. */
+    private AbstractTensor tensor(Scratch scratch, Scratch.Use use, int rows, int width) {
+        boolean whole = context.attentionSegmentLength == config.numberOfHeads * config.headSize
+                && context.kvSegmentLength == config.kvLength;
+        AbstractTensor lent = rows > 1 && whole && model.getWorkingDType() == DType.F32
+                ? scratch.tensor(use, rows, width)
+                : null;
+        return lent != null ? lent : model.makeDenseTensor(rows, width);
     }
 
     private void project(AbstractTensor input, AbstractTensor query, AbstractTensor key, AbstractTensor value) {
@@ -133,24 +148,19 @@ final class TailorKvAttention extends CausalSelfAttention {
 
     private void attend(
             Session session, int start, int rows, AbstractTensor query, AbstractTensor key, AbstractTensor value,
-            AbstractTensor attended) {
+            AbstractTensor attended, Scratch scratch) {
         int queryStart = context.attentionSegmentStart;
         int kvStart = context.kvSegmentStart;
         AttentionShape shape = bridge.shape();
         int queryLength = shape.heads() * shape.headSize();
         int kvLength = shape.kvHeads() * shape.headSize();
-        Scratch scratch = bridge.scratch().take();
-        try {
-            MemorySegment q = bridge.read(query, queryStart, queryLength, scratch, Scratch.Use.QUERY);
-            MemorySegment k = bridge.read(key, kvStart, kvLength, scratch, Scratch.Use.KEY);
-            MemorySegment v = bridge.read(value, kvStart, kvLength, scratch, Scratch.Use.VALUE);
-            MemorySegment out = bridge.target(attended, queryStart, queryLength, scratch);
-            bridge.rotate(start, rows, q, k);
-            session.cache().attend(layer, start, rows, q, k, v, out);
-            bridge.write(out, attended, queryStart, queryLength);
-        } finally {
-            bridge.scratch().giveBack(scratch);
-        }
+        MemorySegment q = bridge.read(query, queryStart, queryLength, scratch, Scratch.Use.QUERY);
+        MemorySegment k = bridge.read(key, kvStart, kvLength, scratch, Scratch.Use.KEY);
+        MemorySegment v = bridge.read(value, kvStart, kvLength, scratch, Scratch.Use.VALUE);
+        MemorySegment out = bridge.target(attended, queryStart, queryLength, scratch);
+        bridge.rotate(start, rows, q, k);
+        session.cache().attend(layer, start, rows, q, k, v, out);
+        bridge.write(out, attended, queryStart, queryLength);
     }
 
     private AbstractTensor output(AbstractTensor attended, Optional<Consumer<List<AbstractTensor>>> tensorReducer) {

@@ -1,6 +1,8 @@
 package io.github.tailorkv.spi;
 
+import java.lang.foreign.MemorySegment;
 import java.util.function.UnaryOperator;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Another cache whose sessions somebody looks at or wraps.
@@ -13,6 +15,11 @@ public record ForwardingModelCache(ModelCache cache, UnaryOperator<SessionCache>
     @Override
     public SessionCache newSession() {
         return sessions.apply(cache.newSession());
+    }
+
+    @Override
+    public @Nullable MemorySegment lend(long bytes) {
+        return cache.lend(bytes);
     }
 
     @Override

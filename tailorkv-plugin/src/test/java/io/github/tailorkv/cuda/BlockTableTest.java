@@ -69,6 +69,16 @@ final class BlockTableTest {
     }
 
     @Test
+    void whatIsBeingCopiedIsNotOverwritten() {
+        table.upload();
+        long copied = gpu.asked();
+        assertEquals(0, gpu.settled);
+        table.set(BlockTable.INDEX, 5, 0x3000, false);
+        table.upload();
+        assertEquals(copied, gpu.settled);
+    }
+
+    @Test
     void aLargerTableHoldsWhatTheSmallerOneDid() {
         table.set(BlockTable.PACKED, 63, 0x4000, true);
         table.upload();

@@ -2,6 +2,7 @@ package io.github.tailorkv.cuda;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -21,6 +22,7 @@ import io.github.tailorkv.spi.SessionCache;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.Properties;
 import java.util.concurrent.CountDownLatch;
@@ -132,6 +134,7 @@ final class CudaBackendTest {
             assertTrue(gpu.used() - before < 200 << 20, "only scratch memory stays");
         }
         assertEquals(Map.of(), gpu.device);
+        assertEquals(Map.of(), gpu.host);
         assertTrue(gpu.closed);
     }
 
@@ -226,7 +229,7 @@ final class CudaBackendTest {
         AtomicInteger running = new AtomicInteger();
         try (ModelCache model = open(settings("backend=cuda", "budget=16")).orElseThrow()) {
             SessionCache session = model.newSession();
-            gpu.onUpload = () -> {
+            gpu.onSend = () -> {
                 running.incrementAndGet();
                 try {
                     if (Thread.currentThread() != caller) {
@@ -242,9 +245,25 @@ final class CudaBackendTest {
                 }
             };
             assumeTrue(ForkJoinPool.getCommonPoolParallelism() > 0, "one thread copies everything");
+            int waited = gpu.waited;
             assertThrows(IllegalStateException.class, () -> append(session, 256));
             assertEquals(0, running.get());
+            assertTrue(gpu.waited > waited, "the GPU may still read the rows and write the output");
         }
+    }
+
+    @Test
+    void memoryIsLentUntilTheEnd() {
+        try (ModelCache model = open(settings("backend=cuda")).orElseThrow()) {
+            int before = gpu.host.size();
+            MemorySegment lent = Objects.requireNonNull(model.lend(1 << 20));
+            assertEquals(1 << 20, lent.byteSize());
+            assertEquals(before + 1, gpu.host.size());
+            gpu.failure = new GpuException(Kind.LOST, "CUDA_ERROR_ECC_UNCORRECTABLE");
+            assertNull(model.lend(1 << 20));
+            gpu.failure = null;
+        }
+        assertEquals(Map.of(), gpu.host);
     }
 
     @Test

@@ -13,10 +13,12 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.Properties;
 import java.util.function.LongFunction;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /**
@@ -27,10 +29,14 @@ final class StagingTest {
 
     private static final AttentionShape SHAPE = new AttentionShape(32, 8, 128, 0.1f, 0);
 
+    private static final int QUERIES = SHAPE.heads() * SHAPE.headSize();
+    private static final int KEYS = SHAPE.kvHeads() * SHAPE.headSize();
+
     /** Offsets in {@code struct Arguments}. */
     private static final int Q = 24;
     private static final int K = 32;
     private static final int V = 40;
+    private static final int OUT = 48;
     private static final int N = 160;
     private static final int STAGED = 200;
 
@@ -67,19 +73,9 @@ final class StagingTest {
     @ParameterizedTest
     @ValueSource(ints = {1, 2, 3, 65, 256})
     void rowsLieWhereTheArgumentsSay(int n) {
-        Properties properties = new Properties();
-        properties.setProperty("tailorkv.backend", "cuda");
-        ModelShape model = new ModelShape("test", 1, SHAPE, 4096, false, 2, Optional.empty());
-        int queries = n * SHAPE.heads() * SHAPE.headSize();
-        int keys = n * SHAPE.kvHeads() * SHAPE.headSize();
-        try (Arena arena = Arena.ofShared();
-                ModelCache cache = CudaBackend.open(
-                        model, Settings.from(properties),
-                        () -> new CudaBackend.LayerPolicy(Map.of(0, LayerKind.EXACT), "test"),
-                        () -> {
-                            throw new AssertionError("no CPU");
-                        }, image -> gpu).orElseThrow();
-                SessionCache session = cache.newSession()) {
+        int queries = n * QUERIES;
+        int keys = n * KEYS;
+        try (Arena arena = Arena.ofShared(); ModelCache cache = open(); SessionCache session = cache.newSession()) {
             gpu.uploads.clear();
             MemorySegment q = counting(arena, queries, 0);
             session.attend(
@@ -94,14 +90,58 @@ final class StagingTest {
                 return;
             }
             assertTrue(gpu.launched.contains("append"), gpu.launched::toString);
-            FakeGpu.Upload arguments = gpu.uploads.stream()
-                    .filter(upload -> upload.bytes().capacity() >= GpuArguments.BYTES && upload.bytes().getInt(N) == n)
-                    .findFirst()
-                    .orElseThrow();
-            check(this::onDevice, arguments.bytes().getLong(Q), queries, 0);
-            check(this::onDevice, arguments.bytes().getLong(K), keys, queries);
-            check(this::onDevice, arguments.bytes().getLong(V), keys, queries + keys);
+            assertEquals(n, gpu.struct.getInt(N));
+            check(this::onDevice, gpu.struct.getLong(Q), queries, 0);
+            check(this::onDevice, gpu.struct.getLong(K), keys, queries);
+            check(this::onDevice, gpu.struct.getLong(V), keys, queries + keys);
         }
+    }
+
+    /** Rows in memory that was lent are not copied by the host, also of a chunk that is cut, and the output goes there. */
+    @ParameterizedTest
+    @CsvSource({"2, 0", "256, 0", "700, 1"})
+    void rowsInLentMemoryAreSentFromThere(int n, int cuts) {
+        int most = 512;
+        try (ModelCache cache = open(); SessionCache session = cache.newSession()) {
+            MemorySegment memory = Objects.requireNonNull(cache.lend(4L * n * (2 * QUERIES + 2 * KEYS)));
+            for (int i = 0; i < n * (2 * QUERIES + 2 * KEYS); i++) {
+                memory.setAtIndex(ValueLayout.JAVA_FLOAT, i, i);
+            }
+            int k = n * QUERIES;
+            int v = k + n * KEYS;
+            int out = v + n * KEYS;
+            gpu.uploads.clear();
+            session.attend(
+                    0, 0, n, memory.asSlice(0, 4L * k), memory.asSlice(4L * k, 4L * n * KEYS),
+                    memory.asSlice(4L * v, 4L * n * KEYS), memory.asSlice(4L * out));
+            int from = cuts * most;
+            int last = n - from;
+            assertEquals(last, gpu.struct.getInt(N));
+            check(this::onDevice, gpu.struct.getLong(Q), last * QUERIES, from * QUERIES);
+            check(this::onDevice, gpu.struct.getLong(K), last * KEYS, k + from * KEYS);
+            check(this::onDevice, gpu.struct.getLong(V), last * KEYS, v + from * KEYS);
+            long next = 0;
+            long bytes = 0;
+            for (FakeGpu.Fetch fetch : gpu.fetches) {
+                assertEquals((int) (out + bytes / 4), inHostMemory(fetch.target()), "parts follow each other");
+                assertTrue(next == 0 || fetch.source() == next || fetch.source() == gpu.struct.getLong(OUT));
+                next = fetch.source() + fetch.bytes();
+                bytes += fetch.bytes();
+            }
+            assertEquals(4L * n * QUERIES, bytes);
+        }
+    }
+
+    private ModelCache open() {
+        Properties properties = new Properties();
+        properties.setProperty("tailorkv.backend", "cuda");
+        ModelShape model = new ModelShape("test", 1, SHAPE, 4096, false, 2, Optional.empty());
+        return CudaBackend.open(
+                model, Settings.from(properties),
+                () -> new CudaBackend.LayerPolicy(Map.of(0, LayerKind.EXACT), "test"),
+                () -> {
+                    throw new AssertionError("no CPU");
+                }, image -> gpu).orElseThrow();
     }
 
     /** The ends of the rows and of every piece of them. */

@@ -1,6 +1,8 @@
 package io.github.tailorkv.jlama;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNotNull;
+import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.mockito.Mockito.mock;
 
 import com.github.tjake.jlama.tensor.AbstractTensor;
@@ -11,9 +13,13 @@ import io.github.tailorkv.config.Settings;
 import io.github.tailorkv.kernels.AttentionShape;
 import io.github.tailorkv.kernels.KernelLadder;
 import io.github.tailorkv.spi.ModelShape;
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Optional;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -51,7 +57,7 @@ class ModelBridgeTest {
         "true,2,16,32"})
     void rowsGoThereAndBack(boolean bfloat16, int rows, int start, int length) {
         AbstractTensor<?, ?> tensor = tensor(bfloat16, rows);
-        Scratch scratch = new Scratch.Pool().take();
+        Scratch scratch = new Scratch.Pool(bytes -> null).take();
         MemorySegment read = bridge.read(tensor, start, length, scratch, Scratch.Use.QUERY);
         assertEquals((long) rows * length * Float.BYTES, read.byteSize());
         for (int i = 0; i < rows * length; i++) {
@@ -75,18 +81,51 @@ class ModelBridgeTest {
     @Test
     void wholeFloatRowsAreNotCopied() {
         AbstractTensor<?, ?> tensor = tensor(false, 3);
-        MemorySegment rows = bridge.read(tensor, 0, WIDTH, new Scratch.Pool().take(), Scratch.Use.KEY);
+        MemorySegment rows = bridge.read(tensor, 0, WIDTH, new Scratch.Pool(bytes -> null).take(), Scratch.Use.KEY);
         assertEquals(tensor.getMemorySegment().address(), rows.address());
-        assertEquals(rows.address(), bridge.target(tensor, 0, WIDTH, new Scratch.Pool().take()).address());
+        assertEquals(rows.address(), bridge.target(tensor, 0, WIDTH, new Scratch.Pool(bytes -> null).take()).address());
     }
 
     @Test
     void scratchIsUsedAgain() {
-        Scratch.Pool pool = new Scratch.Pool();
+        Scratch.Pool pool = new Scratch.Pool(bytes -> null);
         Scratch scratch = pool.take();
         MemorySegment first = scratch.floats(Scratch.Use.KEY, 100);
         pool.giveBack(scratch);
         assertEquals(first.address(), pool.take().floats(Scratch.Use.KEY, 80).address());
         assertEquals(1000 * Float.BYTES, scratch.floats(Scratch.Use.KEY, 1000).byteSize());
+    }
+
+    @Test
+    void tensorsLieInWhatTheCacheLends() {
+        List<MemorySegment> lent = new ArrayList<>();
+        try (Arena arena = Arena.ofConfined()) {
+            Scratch scratch = new Scratch.Pool(bytes -> {
+                lent.add(arena.allocate(bytes, 64));
+                return lent.getLast();
+            }).take();
+            AbstractTensor<?, ?> tensor = scratch.tensor(Scratch.Use.QUERY, 3, WIDTH);
+            assertNotNull(tensor);
+            tensor.set(7, 2, WIDTH - 1);
+            assertEquals(7, lent.getFirst().getAtIndex(ValueLayout.JAVA_FLOAT, 3 * WIDTH - 1));
+            MemorySegment rows = bridge.read(tensor, 0, WIDTH, scratch, Scratch.Use.QUERY);
+            assertEquals(lent.getFirst().address(), rows.address());
+            assertNotNull(scratch.tensor(Scratch.Use.QUERY, 2, WIDTH));
+            assertEquals(1, lent.size(), "fewer rows lie in the same memory");
+            assertNotNull(scratch.tensor(Scratch.Use.QUERY, 300, WIDTH));
+            assertEquals(2, lent.size());
+        }
+    }
+
+    @Test
+    void aCacheThatLendsNothingIsAskedOnce() {
+        AtomicInteger asked = new AtomicInteger();
+        Scratch scratch = new Scratch.Pool(bytes -> {
+            asked.incrementAndGet();
+            return null;
+        }).take();
+        assertNull(scratch.tensor(Scratch.Use.QUERY, 3, WIDTH));
+        assertNull(scratch.tensor(Scratch.Use.KEY, 3, WIDTH));
+        assertEquals(1, asked.get());
     }
 }

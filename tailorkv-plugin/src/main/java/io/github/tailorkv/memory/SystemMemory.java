@@ -1,4 +1,4 @@
-package io.github.tailorkv.cache;
+package io.github.tailorkv.memory;
 
 import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
@@ -21,9 +21,10 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>It comes in pages of 2 MiB where the system gives them to whoever asks (its setting {@code madvise} or {@code always}).
  * Dominant tokens and critical channels are read from all over many megabytes. With pages of 4 KiB nearly each of these
- * reads also misses the processor's address translation, which takes about as long as the read itself.
+ * reads also misses the processor's address translation, which takes about as long as the read itself. And a driver that
+ * pins memory for a GPU does so page by page.
  */
-final class SystemMemory {
+public final class SystemMemory {
 
     /** Bytes of a large page. */
     private static final long LARGE_PAGE = 2L << 20;
@@ -74,7 +75,7 @@ final class SystemMemory {
      *
      * @return null where there is no such system, or for so little that it is not worth a call
      */
-    static @Nullable MemorySegment allocate(long bytes, Arena arena) {
+    public static @Nullable MemorySegment allocate(long bytes, Arena arena) {
         Calls calls = CALLS;
         if (calls == null || bytes < LEAST) {
             return null;
