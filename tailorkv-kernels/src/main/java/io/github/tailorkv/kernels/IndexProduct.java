@@ -8,20 +8,24 @@ import static io.github.tailorkv.kernels.BlockLayout.UNIT;
 import static io.github.tailorkv.kernels.BlockLayout.rowBytes;
 import static io.github.tailorkv.kernels.Lanes.B;
 import static io.github.tailorkv.kernels.Lanes.F;
+import static io.github.tailorkv.kernels.Lanes.HALF_BITS;
+import static io.github.tailorkv.kernels.Lanes.HALF_FACTOR;
 import static io.github.tailorkv.kernels.Lanes.I;
 import static io.github.tailorkv.kernels.Lanes.L;
 import static io.github.tailorkv.kernels.Lanes.ORDER;
+import static io.github.tailorkv.kernels.Lanes.S;
 import static io.github.tailorkv.kernels.NativeMemory.ALL;
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static jdk.incubator.vector.VectorOperators.I2F;
+import static jdk.incubator.vector.VectorOperators.LSHL;
 import static jdk.incubator.vector.VectorOperators.LSHR;
+import static jdk.incubator.vector.VectorOperators.S2I;
 import static jdk.incubator.vector.VectorOperators.ZERO_EXTEND_B2I;
-
-import java.util.Arrays;
 
 import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
+import jdk.incubator.vector.ShortVector;
 
 /**
  * Approximate scores from a few channels of an index panel, all its blocks in one call.
@@ -39,6 +43,8 @@ import jdk.incubator.vector.IntVector;
 final class IndexProduct {
 
     private static final int ROWS = 4;
+    /** Bytes of a row of scores of a block. */
+    private static final int ROW = BLOCK * Float.BYTES;
     private IndexProduct() {}
 
     /** Memory of one thread. */
@@ -47,9 +53,11 @@ final class IndexProduct {
 
         /** Queries times scales, {@code [depth][ROWS][PANEL]}. */
         private float[] a = new float[64 * ROWS * PANEL];
+        /** Bytes from the first channel of the panel to each that takes part. */
+        private int[] offsets = new int[64];
         private final float[] bias = new float[ROWS * PANEL];
-        private final float[] scales = new float[PANEL];
-        private final float[] zeros = new float[PANEL];
+        /** The queries' part in the channels that take part, {@code [depth][ROWS]}; zeros where there are fewer rows. */
+        private float[] queries = new float[64 * ROWS];
         /** Keeps the compiler from dropping loads whose values nobody needs. */
         @SuppressWarnings("unused")
         private int touched;
@@ -58,6 +66,8 @@ final class IndexProduct {
             Scratch scratch = OF_THREAD.get();
             if (scratch.a.length < depth * ROWS * PANEL) {
                 scratch.a = new float[depth * ROWS * PANEL];
+                scratch.offsets = new int[depth];
+                scratch.queries = new float[depth * ROWS];
             }
             return scratch;
         }
@@ -77,6 +87,9 @@ final class IndexProduct {
         long zeros = panel + BlockLayout.panelZeros(bits, headSize);
         int rowBytes = rowBytes(bits, BLOCK);
         int stride = BlockLayout.panelStride(bits);
+        for (int i = 0; i < depth; i++) {
+            scratch.offsets[i] = taken[i] * stride;
+        }
         scratch.touched = touch(panel + (long) from * rowBytes, (to - from) * rowBytes, taken, depth, stride)
                 + touch(scales + (long) from * HALF, (to - from) * HALF, taken, depth, PANEL * HALF)
                 + touch(zeros + (long) from * HALF, (to - from) * HALF, taken, depth, PANEL * HALF);
@@ -94,7 +107,7 @@ final class IndexProduct {
                     wholeNibbles(scratch, block, taken, depth, codes, stride, count, target);
                 } else if (bits == 4) {
                     for (int stripe = 0; stripe < rowBytes; stripe += L) {
-                        nibbles(scratch, block, taken, depth, codes + stripe, stride, count,
+                        nibbles(scratch, block, depth, codes + stripe, count,
                                 target + (stripe / UNIT * 2L * UNIT + stripe % UNIT) * Float.BYTES);
                     }
                 } else if (bits == 2) {
@@ -118,9 +131,9 @@ final class IndexProduct {
     private static int touch(long start, int bytes, int[] taken, int depth, int stride) {
         int sum = 0;
         for (int i = 0; i < depth; i++) {
-            long channel = start + (long) taken[i] * stride;
+            long channel = NativeMemory.base(start + (long) taken[i] * stride);
             for (int at = 0; at < bytes; at += LINE) {
-                sum += ALL.get(JAVA_BYTE, channel + at);
+                sum += ALL.get(JAVA_BYTE, NativeMemory.at(channel, at));
             }
         }
         return sum;
@@ -135,29 +148,54 @@ final class IndexProduct {
             int rows) {
         float[] a = scratch.a;
         float[] bias = scratch.bias;
-        Arrays.fill(bias, 0);
-        if (rows > 1 && rows < ROWS) {
-            Arrays.fill(a, 0, depth * ROWS * PANEL, 0);
-        }
+        float[] queries = scratch.queries;
         for (int i = 0; i < depth; i++) {
-            long at = ((long) taken[i] * PANEL + from) * HALF;
-            Lanes.halves(scales + at, to - from, scratch.scales, from);
-            Lanes.halves(zeros + at, to - from, scratch.zeros, from);
-            for (int r = 0; r < rows; r++) {
-                FloatVector x = FloatVector.broadcast(F, Lanes.scalar(q + r * qStride + taken[i] * 4L));
-                for (int b = from; b < to; b += L) {
-                    x.mul(FloatVector.fromArray(F, scratch.scales, b)).intoArray(a, (i * ROWS + r) * PANEL + b);
-                    x.fma(FloatVector.fromArray(F, scratch.zeros, b), FloatVector.fromArray(F, bias, r * PANEL + b))
-                            .intoArray(bias, r * PANEL + b);
-                }
+            for (int r = 0; r < ROWS; r++) {
+                queries[i * ROWS + r] = r < rows ? Lanes.scalar(q + r * qStride + taken[i] * 4L) : 0;
             }
+        }
+        long scaleBase = NativeMemory.base(scales);
+        long zeroBase = NativeMemory.base(zeros);
+        for (int b = from; b < to; b += L) {
+            FloatVector bias0 = FloatVector.zero(F);
+            FloatVector bias1 = bias0;
+            FloatVector bias2 = bias0;
+            FloatVector bias3 = bias0;
+            for (int i = 0; i < depth; i++) {
+                int half = (taken[i] * PANEL + b) * HALF;
+                FloatVector scale = ((IntVector) ShortVector
+                        .fromMemorySegment(S, ALL, NativeMemory.at(scaleBase, half), ORDER).convertShape(S2I, I, 0))
+                        .lanewise(LSHL, 13).and(HALF_BITS).reinterpretAsFloats().mul(HALF_FACTOR);
+                FloatVector zero = ((IntVector) ShortVector
+                        .fromMemorySegment(S, ALL, NativeMemory.at(zeroBase, half), ORDER).convertShape(S2I, I, 0))
+                        .lanewise(LSHL, 13).and(HALF_BITS).reinterpretAsFloats().mul(HALF_FACTOR);
+                int target = i * ROWS * PANEL + b;
+                FloatVector x = FloatVector.broadcast(F, queries[i * ROWS]);
+                scale.mul(x).intoArray(a, target);
+                bias0 = zero.fma(x, bias0);
+                x = FloatVector.broadcast(F, queries[i * ROWS + 1]);
+                scale.mul(x).intoArray(a, target + PANEL);
+                bias1 = zero.fma(x, bias1);
+                x = FloatVector.broadcast(F, queries[i * ROWS + 2]);
+                scale.mul(x).intoArray(a, target + 2 * PANEL);
+                bias2 = zero.fma(x, bias2);
+                x = FloatVector.broadcast(F, queries[i * ROWS + 3]);
+                scale.mul(x).intoArray(a, target + 3 * PANEL);
+                bias3 = zero.fma(x, bias3);
+            }
+            bias0.intoArray(bias, b);
+            bias1.intoArray(bias, PANEL + b);
+            bias2.intoArray(bias, 2 * PANEL + b);
+            bias3.intoArray(bias, 3 * PANEL + b);
         }
     }
 
     /** Four rows of scores of L tokens, and of the L tokens whose codes are the high nibbles of the same bytes. */
     private static void nibbles(
-            Scratch scratch, int block, int[] taken, int depth, long stripe, int stride, int rows, long s) {
+            Scratch scratch, int block, int depth, long stripe, int rows, long s) {
         float[] a = scratch.a;
+        int[] offsets = scratch.offsets;
+        long base = NativeMemory.base(stripe);
         float[] bias = scratch.bias;
         FloatVector low0 = FloatVector.broadcast(F, bias[block]);
         FloatVector low1 = FloatVector.broadcast(F, bias[PANEL + block]);
@@ -168,7 +206,7 @@ final class IndexProduct {
         FloatVector high2 = low2;
         FloatVector high3 = low3;
         for (int i = 0; i < depth; i++) {
-            IntVector bytes = (IntVector) ByteVector.fromMemorySegment(B, ALL, stripe + (long) taken[i] * stride, ORDER)
+            IntVector bytes = (IntVector) ByteVector.fromMemorySegment(B, ALL, NativeMemory.at(base, offsets[i]), ORDER)
                     .convertShape(ZERO_EXTEND_B2I, I, 0);
             FloatVector low = (FloatVector) bytes.and(15).convert(I2F, 0);
             FloatVector high = (FloatVector) bytes.lanewise(LSHR, 4).convert(I2F, 0);
@@ -186,19 +224,19 @@ final class IndexProduct {
             low3 = low.fma(x, low3);
             high3 = high.fma(x, high3);
         }
-        long row = BLOCK * (long) Float.BYTES;
-        long next = UNIT * (long) Float.BYTES;
-        low0.intoMemorySegment(ALL, s, ORDER);
-        high0.intoMemorySegment(ALL, s + next, ORDER);
-        low1.intoMemorySegment(ALL, s + row, ORDER);
-        high1.intoMemorySegment(ALL, s + row + next, ORDER);
+        int next = UNIT * Float.BYTES;
+        long target = NativeMemory.base(s);
+        low0.intoMemorySegment(ALL, target, ORDER);
+        high0.intoMemorySegment(ALL, NativeMemory.at(target, next), ORDER);
+        low1.intoMemorySegment(ALL, NativeMemory.at(target, ROW), ORDER);
+        high1.intoMemorySegment(ALL, NativeMemory.at(target, ROW + next), ORDER);
         if (rows > 2) {
-            low2.intoMemorySegment(ALL, s + 2 * row, ORDER);
-            high2.intoMemorySegment(ALL, s + 2 * row + next, ORDER);
+            low2.intoMemorySegment(ALL, NativeMemory.at(target, 2 * ROW), ORDER);
+            high2.intoMemorySegment(ALL, NativeMemory.at(target, 2 * ROW + next), ORDER);
         }
         if (rows > 3) {
-            low3.intoMemorySegment(ALL, s + 3 * row, ORDER);
-            high3.intoMemorySegment(ALL, s + 3 * row + next, ORDER);
+            low3.intoMemorySegment(ALL, NativeMemory.at(target, 3 * ROW), ORDER);
+            high3.intoMemorySegment(ALL, NativeMemory.at(target, 3 * ROW + next), ORDER);
         }
     }
 

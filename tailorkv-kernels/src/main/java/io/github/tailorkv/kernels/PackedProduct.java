@@ -5,16 +5,21 @@ import static io.github.tailorkv.kernels.BlockLayout.HALF;
 import static io.github.tailorkv.kernels.BlockLayout.UNIT;
 import static io.github.tailorkv.kernels.Lanes.B;
 import static io.github.tailorkv.kernels.Lanes.F;
+import static io.github.tailorkv.kernels.Lanes.HALF_BITS;
+import static io.github.tailorkv.kernels.Lanes.HALF_FACTOR;
 import static io.github.tailorkv.kernels.Lanes.I;
 import static io.github.tailorkv.kernels.Lanes.L;
 import static io.github.tailorkv.kernels.Lanes.ORDER;
+import static io.github.tailorkv.kernels.Lanes.S;
 import static io.github.tailorkv.kernels.Lanes.V;
 import static io.github.tailorkv.kernels.NativeMemory.ALL;
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.lang.foreign.ValueLayout.JAVA_LONG_UNALIGNED;
 import static jdk.incubator.vector.FloatVector.fromMemorySegment;
 import static jdk.incubator.vector.VectorOperators.I2F;
+import static jdk.incubator.vector.VectorOperators.LSHL;
 import static jdk.incubator.vector.VectorOperators.LSHR;
+import static jdk.incubator.vector.VectorOperators.S2I;
 import static jdk.incubator.vector.VectorOperators.ZERO_EXTEND_B2I;
 
 import org.jspecify.annotations.Nullable;
@@ -22,6 +27,7 @@ import org.jspecify.annotations.Nullable;
 import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
+import jdk.incubator.vector.ShortVector;
 import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
 
@@ -54,11 +60,13 @@ final class PackedProduct {
         /** Scales, then zero points of the rows in use. */
         private float[] parameters = new float[2 * 256];
         private int[] all = {};
+        /** Bytes from the first row of B to each that takes part. */
+        private int[] offsets = {};
         private final float[] bias = new float[ROWS];
         private final Ahead ahead = Ahead.OF_THREAD.get();
         /** Where the loops read ahead: so many bytes further at each step, from here. */
         private long aheadAt;
-        private long aheadStep;
+        private int aheadStep;
 
         /**
          * Spreads what is expected next over {@code steps} steps of the loop that has room for it, that of four rows of
@@ -67,7 +75,7 @@ final class PackedProduct {
         private void expect(long codes, int steps) {
             long next = ahead.take();
             aheadAt = next == 0 ? codes : next;
-            aheadStep = next == 0 ? 0 : ahead.bytes() / Math.max(1, steps);
+            aheadStep = next == 0 ? 0 : (int) (ahead.bytes() / Math.max(1, steps));
         }
 
         private static Scratch of(int depth) {
@@ -82,6 +90,7 @@ final class PackedProduct {
             a = new float[ROWS * depth];
             parameters = new float[2 * depth];
             all = new int[depth];
+            offsets = new int[depth];
             for (int i = 0; i < depth; i++) {
                 all[i] = i;
             }
@@ -102,14 +111,25 @@ final class PackedProduct {
         Scratch scratch = Scratch.of(depth);
         int[] taken = list == null ? scratch.all : list;
         int groupBytes = GROUP * bits / 8;
+        for (int i = 0; i < depth; i++) {
+            scratch.offsets[i] = taken[i] * rowBytes;
+        }
         scratch.expect(codes, depth * ((columns + 2 * UNIT - 1) / (2 * UNIT)) * ((rows + 3) / 4) * (UNIT / L));
         for (int g = 0; g < groups; g++) {
-            loadParameters(scratch, depth, taken, list == null, scales + (long) g * HALF, zeros + (long) g * HALF,
-                    groups,
-                    refined);
+            boolean together = list == null && groups == 1 && !refined && rows == 4 && depth % L == 0;
+            if (!together) {
+                loadParameters(scratch, depth, taken, list == null, scales + (long) g * HALF,
+                        zeros + (long) g * HALF,
+                        groups,
+                        refined);
+            }
             for (int r = 0; r < rows; r += ROWS) {
                 int count = Math.min(ROWS, rows - r);
-                fold(scratch, a + r * aStride, aStride, count, depth, taken, list == null);
+                if (together) {
+                    foldFour(scratch, a, aStride, depth, scales, zeros);
+                } else {
+                    fold(scratch, a + r * aStride, aStride, count, depth, taken, list == null);
+                }
                 multiplyGroup(scratch, count, depth, taken, codes + (long) g * groupBytes, rowBytes, bits,
                         Math.min(GROUP, columns - g * GROUP), c + r * cStride + (long) g * GROUP * Float.BYTES,
                         cStride);
@@ -151,6 +171,45 @@ final class PackedProduct {
             }
             scratch.bias[r] = fold(scratch.a, r * depth, depth, scratch.parameters);
         }
+    }
+
+    /** {@link #loadParameters} and {@link #fold} in one, for four rows of A and parameters side by side. */
+    private static void foldFour(Scratch scratch, long a, long aStride, int depth, long scales, long zeros) {
+        float[] target = scratch.a;
+        long scaleBase = NativeMemory.base(scales);
+        long zeroBase = NativeMemory.base(zeros);
+        long row0 = NativeMemory.base(a);
+        long row1 = NativeMemory.base(a + aStride);
+        long row2 = NativeMemory.base(a + 2 * aStride);
+        long row3 = NativeMemory.base(a + 3 * aStride);
+        FloatVector sum0 = FloatVector.zero(F);
+        FloatVector sum1 = sum0;
+        FloatVector sum2 = sum0;
+        FloatVector sum3 = sum0;
+        for (int i = 0; i < depth; i += L) {
+            FloatVector scale = ((IntVector) ShortVector
+                    .fromMemorySegment(S, ALL, NativeMemory.at(scaleBase, i * HALF), ORDER).convertShape(S2I, I, 0))
+                    .lanewise(LSHL, 13).and(HALF_BITS).reinterpretAsFloats().mul(HALF_FACTOR);
+            FloatVector zero = ((IntVector) ShortVector
+                    .fromMemorySegment(S, ALL, NativeMemory.at(zeroBase, i * HALF), ORDER).convertShape(S2I, I, 0))
+                    .lanewise(LSHL, 13).and(HALF_BITS).reinterpretAsFloats().mul(HALF_FACTOR);
+            FloatVector x = fromMemorySegment(F, ALL, NativeMemory.at(row0, i * 4), ORDER);
+            x.mul(scale).intoArray(target, i);
+            sum0 = x.fma(zero, sum0);
+            x = fromMemorySegment(F, ALL, NativeMemory.at(row1, i * 4), ORDER);
+            x.mul(scale).intoArray(target, depth + i);
+            sum1 = x.fma(zero, sum1);
+            x = fromMemorySegment(F, ALL, NativeMemory.at(row2, i * 4), ORDER);
+            x.mul(scale).intoArray(target, 2 * depth + i);
+            sum2 = x.fma(zero, sum2);
+            x = fromMemorySegment(F, ALL, NativeMemory.at(row3, i * 4), ORDER);
+            x.mul(scale).intoArray(target, 3 * depth + i);
+            sum3 = x.fma(zero, sum3);
+        }
+        scratch.bias[0] = sum0.reduceLanes(VectorOperators.ADD);
+        scratch.bias[1] = sum1.reduceLanes(VectorOperators.ADD);
+        scratch.bias[2] = sum2.reduceLanes(VectorOperators.ADD);
+        scratch.bias[3] = sum3.reduceLanes(VectorOperators.ADD);
     }
 
     private static void copy(long row, int count, float[] target, int at) {
@@ -220,7 +279,7 @@ final class PackedProduct {
                 long stripe = codes + (long) unit * UNIT + part;
                 long target = c + (2 * UNIT * unit + part) * 4L;
                 if (rows == 4) {
-                    fourRowsOfNibbles(scratch, r, depth, taken, stripe, rowBytes, target, cStride, both);
+                    fourRowsOfNibbles(scratch, r, depth, stripe, target, cStride, both);
                 } else if (rows == 2) {
                     twoRowsOfNibbles(scratch, r, depth, taken, stripe, rowBytes, target, cStride, both);
                 } else {
@@ -257,7 +316,7 @@ final class PackedProduct {
     }
 
     private static void fourRowsOfNibbles(
-            Scratch scratch, int r, int depth, int[] taken, long stripe, int rowBytes, long c, long cStride,
+            Scratch scratch, int r, int depth, long stripe, long c, long cStride,
             boolean both) {
         float[] a = scratch.a;
         int a0 = r * depth;
@@ -272,13 +331,15 @@ final class PackedProduct {
         FloatVector high2 = low2;
         FloatVector low3 = FloatVector.broadcast(F, scratch.bias[r + 3]);
         FloatVector high3 = low3;
-        long ahead = scratch.aheadAt;
-        long step = scratch.aheadStep;
+        int[] offsets = scratch.offsets;
+        long base = NativeMemory.base(stripe);
+        long ahead = NativeMemory.base(scratch.aheadAt);
+        int step = scratch.aheadStep;
         int touched = 0;
         for (int i = 0; i < depth; i++) {
-            touched += ALL.get(JAVA_BYTE, ahead + i * step);
+            touched += ALL.get(JAVA_BYTE, NativeMemory.at(ahead, i * step));
             IntVector bytes = (IntVector) ByteVector
-                    .fromMemorySegment(B, ALL, stripe + (long) taken[i] * rowBytes, ORDER)
+                    .fromMemorySegment(B, ALL, NativeMemory.at(base, offsets[i]), ORDER)
                     .convertShape(ZERO_EXTEND_B2I, I, 0);
             FloatVector low = (FloatVector) bytes.and(15).convert(I2F, 0);
             FloatVector high = (FloatVector) bytes.lanewise(LSHR, 4).convert(I2F, 0);
@@ -296,19 +357,24 @@ final class PackedProduct {
             high3 = high.fma(x, high3);
         }
         scratch.ahead.touched(touched);
-        scratch.aheadAt = ahead + depth * step;
-        low0.add(fromMemorySegment(F, ALL, c, ORDER)).intoMemorySegment(ALL, c, ORDER);
-        low1.add(fromMemorySegment(F, ALL, c + cStride, ORDER)).intoMemorySegment(ALL, c + cStride, ORDER);
-        low2.add(fromMemorySegment(F, ALL, c + 2 * cStride, ORDER)).intoMemorySegment(ALL, c + 2 * cStride, ORDER);
-        low3.add(fromMemorySegment(F, ALL, c + 3 * cStride, ORDER)).intoMemorySegment(ALL, c + 3 * cStride, ORDER);
+        scratch.aheadAt = ahead + (long) depth * step;
+        long row0 = NativeMemory.base(c);
+        long row1 = NativeMemory.base(c + cStride);
+        long row2 = NativeMemory.base(c + 2 * cStride);
+        long row3 = NativeMemory.base(c + 3 * cStride);
+        low0.add(fromMemorySegment(F, ALL, row0, ORDER)).intoMemorySegment(ALL, row0, ORDER);
+        low1.add(fromMemorySegment(F, ALL, row1, ORDER)).intoMemorySegment(ALL, row1, ORDER);
+        low2.add(fromMemorySegment(F, ALL, row2, ORDER)).intoMemorySegment(ALL, row2, ORDER);
+        low3.add(fromMemorySegment(F, ALL, row3, ORDER)).intoMemorySegment(ALL, row3, ORDER);
         if (both) {
-            high0.add(fromMemorySegment(F, ALL, c + UNIT * 4L, ORDER)).intoMemorySegment(ALL, c + UNIT * 4L, ORDER);
-            high1.add(fromMemorySegment(F, ALL, c + cStride + UNIT * 4L, ORDER)).intoMemorySegment(ALL,
-                    c + cStride + UNIT * 4L, ORDER);
-            high2.add(fromMemorySegment(F, ALL, c + 2 * cStride + UNIT * 4L, ORDER)).intoMemorySegment(ALL,
-                    c + 2 * cStride + UNIT * 4L, ORDER);
-            high3.add(fromMemorySegment(F, ALL, c + 3 * cStride + UNIT * 4L, ORDER)).intoMemorySegment(ALL,
-                    c + 3 * cStride + UNIT * 4L, ORDER);
+            row0 += UNIT * 4;
+            row1 += UNIT * 4;
+            row2 += UNIT * 4;
+            row3 += UNIT * 4;
+            high0.add(fromMemorySegment(F, ALL, row0, ORDER)).intoMemorySegment(ALL, row0, ORDER);
+            high1.add(fromMemorySegment(F, ALL, row1, ORDER)).intoMemorySegment(ALL, row1, ORDER);
+            high2.add(fromMemorySegment(F, ALL, row2, ORDER)).intoMemorySegment(ALL, row2, ORDER);
+            high3.add(fromMemorySegment(F, ALL, row3, ORDER)).intoMemorySegment(ALL, row3, ORDER);
         }
     }
 

@@ -7,6 +7,7 @@ import static io.github.tailorkv.kernels.Lanes.IOTA;
 import static io.github.tailorkv.kernels.Lanes.L;
 import static io.github.tailorkv.kernels.Lanes.ORDER;
 import static io.github.tailorkv.kernels.NativeMemory.ALL;
+import static io.github.tailorkv.kernels.NativeMemory.at;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT_UNALIGNED;
 import static jdk.incubator.vector.FloatVector.fromMemorySegment;
 import static jdk.incubator.vector.VectorOperators.GE;
@@ -23,7 +24,8 @@ import jdk.incubator.vector.VectorMask;
 final class ScoreSelection {
 
     /** Scores of one row of one block. */
-    private static final long BLOCK_BYTES = BLOCK * 4L;
+    private static final int ROW = BLOCK * 4;
+    private static final long BLOCK_BYTES = ROW;
 
     /** Between these no power has overflowed, and none that counts was too small. */
     private static final float LEAST_SUM = 0x1p-60f;
@@ -75,8 +77,12 @@ final class ScoreSelection {
             logSumExp[r] = logSumExp(s + r * BLOCK_BYTES, rows * BLOCK_BYTES, blocks);
         }
         for (int b = 0, at = 0; b < blocks; b += stretch, at += BLOCK / 4) {
-            shares(s + BLOCK_BYTES * rows * b, Math.min(stretch, blocks - b), rows, logSumExp, rank + b * BLOCK_BYTES,
-                    maxima, at);
+            int count = Math.min(stretch, blocks - b);
+            if (rows == 4) {
+                sharesOfFour(s + BLOCK_BYTES * rows * b, count, logSumExp, rank + b * BLOCK_BYTES, maxima, at);
+            } else {
+                shares(s + BLOCK_BYTES * rows * b, count, rows, logSumExp, rank + b * BLOCK_BYTES, maxima, at);
+            }
         }
     }
 
@@ -86,7 +92,7 @@ final class ScoreSelection {
      */
     private static float logSumExp(long row, long stride, int blocks) {
         float shift = largest(row, stride, 1);
-        float sum = Lanes.roughExponentials(row, stride, blocks, BLOCK, shift);
+        float sum = Lanes.roughExponentials(row, stride, blocks, shift);
         if (!(sum > LEAST_SUM && sum < LARGEST_SUM)) {
             float maximum = largest(row, stride, blocks);
             shift = maximum == Float.NEGATIVE_INFINITY ? 0 : maximum;
@@ -126,6 +132,33 @@ final class ScoreSelection {
         }
     }
 
+    /** {@link #shares} of four rows, as many as most models have to a head group. */
+    private static void sharesOfFour(long s, int blocks, float[] logSumExp, long rank, float[] maxima, int at) {
+        FloatVector sum0 = FloatVector.broadcast(F, -logSumExp[0]);
+        FloatVector sum1 = FloatVector.broadcast(F, -logSumExp[1]);
+        FloatVector sum2 = FloatVector.broadcast(F, -logSumExp[2]);
+        FloatVector sum3 = FloatVector.broadcast(F, -logSumExp[3]);
+        for (int column = 0; column < BLOCK / 4; column += L) {
+            FloatVector largest = FloatVector.broadcast(F, Float.NEGATIVE_INFINITY);
+            for (int b = 0; b < blocks; b++) {
+                long from = NativeMemory.base(s + 4 * BLOCK_BYTES * b);
+                long to = NativeMemory.base(rank + BLOCK_BYTES * b);
+                for (int t = 4 * column; t < 4 * BLOCK; t += BLOCK) {
+                    FloatVector best = fromMemorySegment(F, ALL, at(from, t), ORDER).add(sum0);
+                    FloatVector share = fromMemorySegment(F, ALL, at(from, t + ROW), ORDER).add(sum1);
+                    best = best.blend(share, best.compare(LT, share));
+                    share = fromMemorySegment(F, ALL, at(from, t + 2 * ROW), ORDER).add(sum2);
+                    best = best.blend(share, best.compare(LT, share));
+                    share = fromMemorySegment(F, ALL, at(from, t + 3 * ROW), ORDER).add(sum3);
+                    best = best.blend(share, best.compare(LT, share));
+                    best.intoMemorySegment(ALL, at(to, t), ORDER);
+                    largest = largest.blend(best, largest.compare(LT, best));
+                }
+            }
+            largest.intoArray(maxima, at + column);
+        }
+    }
+
     static float max(long s, int count) {
         FloatVector first = FloatVector.broadcast(F, Float.NEGATIVE_INFINITY);
         FloatVector second = first;
@@ -150,6 +183,9 @@ final class ScoreSelection {
         for (; i + L <= count; i += L) {
             FloatVector x = fromMemorySegment(F, ALL, s + i * 4L, ORDER);
             VectorMask<Float> found = x.compare(GE, threshold);
+            if (!found.anyTrue()) {
+                continue;
+            }
             x.compress(found).intoArray(values, next);
             IOTA.add(i).compress(found.cast(I)).intoArray(positions, next);
             next += found.trueCount();

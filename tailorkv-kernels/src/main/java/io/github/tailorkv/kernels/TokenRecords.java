@@ -144,9 +144,9 @@ final class TokenRecords {
         int sum = 0;
         int lines = (bytes + 2 * LINE - 1 - ALIGNMENT) / LINE;
         for (int line = 0; line < lines; line++) {
-            long inRecord = Math.min(line * LINE, bytes - 1);
+            int inRecord = Math.min(line * LINE, bytes - 1);
             for (int i = 0; i < count; i++) {
-                sum += ALL.get(JAVA_BYTE, records[i] + inRecord);
+                sum += ALL.get(JAVA_BYTE, NativeMemory.at(NativeMemory.base(records[i]), inRecord));
             }
         }
         OF_THREAD.get().touched = sum;
