@@ -20,6 +20,9 @@ final class DecodePass implements Workers.Job, AutoCloseable {
     /** Blocks below which a stretch is not worth a hand-over to another thread. */
     private static final int LEAST_STRETCH = 8;
 
+    /** Stretches for each thread: a shared machine's cores are seldom equally fast, and who is done first takes another. */
+    private static final int STRETCHES = 8;
+
     private final AttentionKernels kernels;
     private final AttentionShape shape;
     private final DecodeScratch[] scratch;
@@ -66,7 +69,8 @@ final class DecodePass implements Workers.Job, AutoCloseable {
         blocks = (length + BlockLayout.BLOCK - 1) / BlockLayout.BLOCK;
         int heads = shape.kvHeads();
         headsOfPiece = blocks < LEAST_STRETCH * workers.slots() ? 1 : heads;
-        stretches = headsOfPiece == 1 ? stretches(blocks, heads, workers.slots()) : 2 * workers.slots();
+        stretches = headsOfPiece == 1 ? stretches(blocks, heads, workers.slots())
+                : Math.min(STRETCHES * workers.slots(), blocks / LEAST_STRETCH);
         results = partials.atLeast((long) heads * stretches * partialBytes);
         workers.run(this, heads / headsOfPiece * stretches);
         for (int head = 0; head < heads; head++) {

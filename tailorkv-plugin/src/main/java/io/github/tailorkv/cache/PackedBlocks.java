@@ -14,6 +14,7 @@ final class PackedBlocks implements SealedBlocks {
     private final AttentionKernels kernels;
     private final int headSize;
     private final int bits;
+    private final int heads;
     private final int keyBytes;
     private final long headBytes;
     private final BlockStore store;
@@ -22,6 +23,7 @@ final class PackedBlocks implements SealedBlocks {
         this.kernels = kernels;
         this.headSize = shape.headSize();
         this.bits = bits;
+        heads = shape.kvHeads();
         keyBytes = BlockLayout.packedKeyBytes(bits, headSize);
         headBytes = (long) keyBytes + BlockLayout.packedValueBytes(bits, headSize);
         store = new BlockStore(shape.kvHeads() * headBytes, BlockStore.RAM);
@@ -71,9 +73,7 @@ final class PackedBlocks implements SealedBlocks {
                     codes, at, bits, false, headSize, null, 0, q, qOffset, work.rowBytes, work.rows, work.memory,
                     work.scores);
             work.softmax(BlockLayout.BLOCK);
-            if (block + 1 < to) {
-                kernels.expect(store.segment(block + 1), store.offset(block + 1) + head * headBytes, keyBytes);
-            }
+            expectKeysAfter(block, head, to);
             kernels.packedAccumulate(
                     codes,
                     at + keyBytes,
@@ -86,6 +86,17 @@ final class PackedBlocks implements SealedBlocks {
                     BlockLayout.BLOCK,
                     work.memory,
                     work.acc);
+        }
+    }
+
+    /** Whoever attends one block only goes on with its next head, then with the next block. */
+    private void expectKeysAfter(int block, int head, int to) {
+        boolean next = block + 1 < to;
+        if (!next && head + 1 < heads) {
+            kernels.expect(store.segment(block), store.offset(block) + (head + 1) * headBytes, keyBytes);
+        } else if (block + 1 < store.size()) {
+            long at = store.offset(block + 1) + (next ? head * headBytes : 0);
+            kernels.expect(store.segment(block + 1), at, keyBytes);
         }
     }
 
