@@ -62,6 +62,8 @@ final class PackedProduct {
         private int[] all = {};
         /** Bytes from the first row of B to each that takes part. */
         private int[] offsets = {};
+        /** Whether those are the first rows of B. */
+        private boolean contiguous;
         private final float[] bias = new float[ROWS];
         private final Ahead ahead = Ahead.OF_THREAD.get();
         /** Where the loops read ahead: so many bytes further at each step, from here. */
@@ -110,6 +112,7 @@ final class PackedProduct {
             long c, long cStride) {
         Scratch scratch = Scratch.of(depth);
         int[] taken = list == null ? scratch.all : list;
+        scratch.contiguous = list == null;
         int groupBytes = GROUP * bits / 8;
         for (int i = 0; i < depth; i++) {
             scratch.offsets[i] = taken[i] * rowBytes;
@@ -278,7 +281,9 @@ final class PackedProduct {
             for (int part = 0; part < UNIT; part += L) {
                 long stripe = codes + (long) unit * UNIT + part;
                 long target = c + (2 * UNIT * unit + part) * 4L;
-                if (rows == 4) {
+                if (rows == 4 && scratch.contiguous && depth % 2 == 0) {
+                    fourRowsOfAllNibbles(scratch, r, depth, stripe, rowBytes, target, cStride, both);
+                } else if (rows == 4) {
                     fourRowsOfNibbles(scratch, r, depth, stripe, target, cStride, both);
                 } else if (rows == 2) {
                     twoRowsOfNibbles(scratch, r, depth, taken, stripe, rowBytes, target, cStride, both);
@@ -355,6 +360,86 @@ final class PackedProduct {
             x = FloatVector.broadcast(F, a[a3 + i]);
             low3 = low.fma(x, low3);
             high3 = high.fma(x, high3);
+        }
+        scratch.ahead.touched(touched);
+        scratch.aheadAt = ahead + (long) depth * step;
+        long row0 = NativeMemory.base(c);
+        long row1 = NativeMemory.base(c + cStride);
+        long row2 = NativeMemory.base(c + 2 * cStride);
+        long row3 = NativeMemory.base(c + 3 * cStride);
+        low0.add(fromMemorySegment(F, ALL, row0, ORDER)).intoMemorySegment(ALL, row0, ORDER);
+        low1.add(fromMemorySegment(F, ALL, row1, ORDER)).intoMemorySegment(ALL, row1, ORDER);
+        low2.add(fromMemorySegment(F, ALL, row2, ORDER)).intoMemorySegment(ALL, row2, ORDER);
+        low3.add(fromMemorySegment(F, ALL, row3, ORDER)).intoMemorySegment(ALL, row3, ORDER);
+        if (both) {
+            row0 += UNIT * 4;
+            row1 += UNIT * 4;
+            row2 += UNIT * 4;
+            row3 += UNIT * 4;
+            high0.add(fromMemorySegment(F, ALL, row0, ORDER)).intoMemorySegment(ALL, row0, ORDER);
+            high1.add(fromMemorySegment(F, ALL, row1, ORDER)).intoMemorySegment(ALL, row1, ORDER);
+            high2.add(fromMemorySegment(F, ALL, row2, ORDER)).intoMemorySegment(ALL, row2, ORDER);
+            high3.add(fromMemorySegment(F, ALL, row3, ORDER)).intoMemorySegment(ALL, row3, ORDER);
+        }
+    }
+
+    /** {@link #fourRowsOfNibbles} for the first rows of B, an even number of them, two a turn: what takes the time are loads. */
+    private static void fourRowsOfAllNibbles(
+            Scratch scratch, int r, int depth, long stripe, int rowBytes, long c, long cStride,
+            boolean both) {
+        float[] a = scratch.a;
+        int a0 = r * depth;
+        int a1 = a0 + depth;
+        int a2 = a1 + depth;
+        int a3 = a2 + depth;
+        FloatVector low0 = FloatVector.broadcast(F, scratch.bias[r]);
+        FloatVector high0 = low0;
+        FloatVector low1 = FloatVector.broadcast(F, scratch.bias[r + 1]);
+        FloatVector high1 = low1;
+        FloatVector low2 = FloatVector.broadcast(F, scratch.bias[r + 2]);
+        FloatVector high2 = low2;
+        FloatVector low3 = FloatVector.broadcast(F, scratch.bias[r + 3]);
+        FloatVector high3 = low3;
+        long base = NativeMemory.base(stripe);
+        long ahead = NativeMemory.base(scratch.aheadAt);
+        int step = scratch.aheadStep;
+        int touched = 0;
+        int offset = 0;
+        for (int i = 0; i < depth; i += 2) {
+            touched += ALL.get(JAVA_BYTE, NativeMemory.at(ahead, i * step));
+            IntVector bytes = (IntVector) ByteVector.fromMemorySegment(B, ALL, NativeMemory.at(base, offset), ORDER)
+                    .convertShape(ZERO_EXTEND_B2I, I, 0);
+            FloatVector low = (FloatVector) bytes.and(15).convert(I2F, 0);
+            FloatVector high = (FloatVector) bytes.lanewise(LSHR, 4).convert(I2F, 0);
+            FloatVector x = FloatVector.broadcast(F, a[a0 + i]);
+            low0 = low.fma(x, low0);
+            high0 = high.fma(x, high0);
+            x = FloatVector.broadcast(F, a[a1 + i]);
+            low1 = low.fma(x, low1);
+            high1 = high.fma(x, high1);
+            x = FloatVector.broadcast(F, a[a2 + i]);
+            low2 = low.fma(x, low2);
+            high2 = high.fma(x, high2);
+            x = FloatVector.broadcast(F, a[a3 + i]);
+            low3 = low.fma(x, low3);
+            high3 = high.fma(x, high3);
+            bytes = (IntVector) ByteVector.fromMemorySegment(B, ALL, NativeMemory.at(base, offset + rowBytes), ORDER)
+                    .convertShape(ZERO_EXTEND_B2I, I, 0);
+            low = (FloatVector) bytes.and(15).convert(I2F, 0);
+            high = (FloatVector) bytes.lanewise(LSHR, 4).convert(I2F, 0);
+            x = FloatVector.broadcast(F, a[a0 + i + 1]);
+            low0 = low.fma(x, low0);
+            high0 = high.fma(x, high0);
+            x = FloatVector.broadcast(F, a[a1 + i + 1]);
+            low1 = low.fma(x, low1);
+            high1 = high.fma(x, high1);
+            x = FloatVector.broadcast(F, a[a2 + i + 1]);
+            low2 = low.fma(x, low2);
+            high2 = high.fma(x, high2);
+            x = FloatVector.broadcast(F, a[a3 + i + 1]);
+            low3 = low.fma(x, low3);
+            high3 = high.fma(x, high3);
+            offset += 2 * rowBytes;
         }
         scratch.ahead.touched(touched);
         scratch.aheadAt = ahead + (long) depth * step;

@@ -10,6 +10,7 @@ import static io.github.tailorkv.kernels.NativeMemory.ALL;
 import static io.github.tailorkv.kernels.NativeMemory.at;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT_UNALIGNED;
 import static jdk.incubator.vector.FloatVector.fromMemorySegment;
+import static jdk.incubator.vector.VectorOperators.ADD;
 import static jdk.incubator.vector.VectorOperators.GE;
 import static jdk.incubator.vector.VectorOperators.GT;
 import static jdk.incubator.vector.VectorOperators.LT;
@@ -291,11 +292,16 @@ final class ScoreSelection {
     }
 
     private static int countAtLeast(float[] values, int count, float threshold) {
-        int reach = 0;
+        IntVector one = IntVector.broadcast(I, 1);
+        IntVector first = IntVector.zero(I);
+        IntVector second = first;
         int i = 0;
-        for (; i + L <= count; i += L) {
-            reach += FloatVector.fromArray(F, values, i).compare(GE, threshold).trueCount();
+        for (; i + 2 * L <= count; i += 2 * L) {
+            first = first.blend(first.add(one), FloatVector.fromArray(F, values, i).compare(GE, threshold).cast(I));
+            second = second.blend(
+                    second.add(one), FloatVector.fromArray(F, values, i + L).compare(GE, threshold).cast(I));
         }
+        int reach = first.add(second).reduceLanes(ADD);
         for (; i < count; i++) {
             reach += values[i] >= threshold ? 1 : 0;
         }
