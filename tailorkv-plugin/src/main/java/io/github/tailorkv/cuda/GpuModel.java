@@ -21,7 +21,7 @@ import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What the sessions of one model share on the GPU: the context, one stream, the pools of blocks, the workspace. The
+ * What the sessions of one model share on the GPU: the context and its streams, the pools of blocks, the workspace. The
  * sessions take turns, call by call: the device would run them one after another anyway.
  */
 final class GpuModel implements ModelCache {

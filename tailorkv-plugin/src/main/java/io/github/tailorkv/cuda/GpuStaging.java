@@ -160,7 +160,7 @@ final class GpuStaging implements AutoCloseable {
     /** Sends rows to the bytes {@code [target, end)}, or cuts them into pieces that are to be copied first. */
     private void send(MemorySegment source, long from, long target, long end, List<Piece> pieces) {
         Place place = find(source);
-        if (place != null) {
+        if (place != null && target < end) {
             gpu.send(place.memory(), place.offset() + from, device + target, end - target);
             return;
         }
