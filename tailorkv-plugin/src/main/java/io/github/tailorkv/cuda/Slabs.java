@@ -118,16 +118,20 @@ final class Slabs implements AutoCloseable {
     }
 
     private Gpu.Pinned pinnedMemory() {
+        Gpu.Pinned memory = takeNext();
+        // Once more here, where somebody waits for it: it may work now, and says why if it does not.
+        return memory != null ? memory : gpu.allocatePinned(nextBytes());
+    }
+
+    /** What the other thread has made ready; null if that is nothing. */
+    private Gpu.@Nullable Pinned takeNext() {
         CompletableFuture<Gpu.Pinned> ready = next;
         next = null;
-        if (ready != null) {
-            try {
-                return ready.join();
-            } catch (CompletionException e) {
-                // Here, where somebody waits for it, once more: it may work now, and says why if it does not.
-            }
+        try {
+            return ready == null ? null : ready.join();
+        } catch (CompletionException e) {
+            return null;
         }
-        return gpu.allocatePinned(nextBytes());
     }
 
     /** Gives a piece back; a kernel that was launched before may still use it. */
@@ -170,14 +174,9 @@ final class Slabs implements AutoCloseable {
         withRoom.clear();
         total = 0;
         used = 0;
-        CompletableFuture<Gpu.Pinned> ready = next;
-        next = null;
-        if (ready != null) {
-            ready.handle((memory, failure) -> memory).thenAccept(memory -> {
-                if (memory != null) {
-                    gpu.freePinned(memory);
-                }
-            }).join();
+        Gpu.Pinned memory = takeNext();
+        if (memory != null) {
+            gpu.freePinned(memory);
         }
     }
 }
