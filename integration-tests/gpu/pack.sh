@@ -7,7 +7,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 root=$here/../..
 target=$1
 mkdir -p "$target/lib" "$target/jlama" "$target/classes"
-cp "$here/run.sh" "$here/quality.sh" "$here/rivals.py" "$here/repeat_layers.py" "$target"
+cp "$here/run.sh" "$here/quality.sh" "$here"/*.py "$target"
 cp "$root/tailorkv-plugin/target/tailorkv.jar" "$target/lib"
 cp -r "$root/integration-tests/target/test-classes/." "$target/classes"
 tr ':' '\n' <"$root/integration-tests/target/benchmark-classpath.txt" |

@@ -4,7 +4,8 @@
 # not timed runs side by side; the whole model, which comes last, has the time that is left.
 #   run.sh [OUT]     OUT: folder for the full logs (default: out)
 # Settings by environment: PARTS (default: "share check sanitize bench rivals model"), LIMIT (seconds for everything, 585);
-# for the whole model CONTEXTS and CONTENDERS, which share the time alike, as EndToEnd takes them.
+# for the whole model CONTEXTS and CONTENDERS, which share the time alike, as EndToEnd takes them, and THREADS for Jlama's
+# own products (half of the processors, as Jlama decides).
 set -u
 cd "$(dirname "$0")"
 out=${1:-out}
@@ -66,6 +67,7 @@ elif has model; then
     timeout "$left" $java -Xmx4g -Djava.io.tmpdir=work/tmp -Dorg.slf4j.simpleLogger.defaultLogLevel=warn \
         -cp 'classes:jlama/*' io.github.tailorkv.bench.EndToEnd --model work/model --jar lib/tailorkv.jar \
         --synthetic-prefill --contexts "${CONTEXTS:-32k,128k}" --rounds 1 --decode-steps 24 --warm-up 256 --heap 16g \
+        --threads "${THREADS:-0}" \
         --limit $(((left - 10) / ${#contenders[@]})) --json "$out/model.jsonl" --run "${contenders[@]}" 2>&1 |
         tee "$out/model-run.txt" | grep -v INFO
 fi

@@ -185,6 +185,14 @@ public final class EndToEnd implements Callable<Integer> {
     private int warmUp;
 
     @Option(
+            names = "--threads",
+            defaultValue = "0",
+            paramLabel = "N",
+            description = "Threads that the application gives Jlama; by default, and where an application says nothing, "
+                    + "Jlama takes half of the processors.")
+    private int threads;
+
+    @Option(
             names = "--limit",
             defaultValue = "1200",
             paramLabel = "SECONDS",
@@ -238,6 +246,11 @@ public final class EndToEnd implements Callable<Integer> {
             throw new ParameterException(command.commandLine(), e.getMessage(), e);
         }
         lengths.sort(null);
+        int processors = Runtime.getRuntime().availableProcessors();
+        if (threads < 0 || threads > processors) {
+            throw new ParameterException(
+                    command.commandLine(), "--threads " + threads + ": there are " + processors + " processors");
+        }
         if (configurations.stream().anyMatch(c -> !c.stock()) && !Files.isRegularFile(jar)) {
             throw new ParameterException(command.commandLine(), jar + " is not there; build it with 'mvn package'");
         }
@@ -258,6 +271,7 @@ public final class EndToEnd implements Callable<Integer> {
                         lengths,
                         decodeSteps,
                         marginal,
+                        threads,
                         warmUp,
                         synthetic,
                         limit,

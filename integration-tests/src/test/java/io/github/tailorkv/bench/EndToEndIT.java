@@ -66,7 +66,7 @@ class EndToEndIT {
 
     @Test
     void measuresStockAfterARealPrefill() throws IOException {
-        List<JsonNode> lines = run("--contexts", "64,300", "--run", "stock");
+        List<JsonNode> lines = run("--contexts", "64,300", "--run", "stock", "--threads", "1");
         List<JsonNode> measured = measurements(lines);
         assertEquals(List.of(0, 64, 300), measured.stream().map(m -> m.get("context").asInt()).toList());
         for (JsonNode line : measured) {
@@ -75,6 +75,7 @@ class EndToEndIT {
         }
         assertTrue(measured.getLast().get("prefillMarginal").asDouble() > 0);
         assertEquals(311, summary(lines).get("tokens").asInt());
+        assertEquals(1, summary(lines).get("threads").asInt());
     }
 
     @Test
@@ -111,6 +112,7 @@ class EndToEndIT {
     void namesWhatIsWrong() {
         assertNotEquals(0, EndToEnd.run("--run", "stcok"));
         assertNotEquals(0, EndToEnd.run("--run", "stock", "--contexts", "1x"));
+        assertNotEquals(0, EndToEnd.run("--run", "stock", "--threads", "100000"));
         assertNotEquals(0, EndToEnd.run("--run", "exact", "--jar", folder.resolve("none.jar").toString()));
         assertEquals(0, EndToEnd.run("--help"));
     }

@@ -6,11 +6,13 @@ import com.github.tjake.jlama.model.ModelSupport;
 import com.github.tjake.jlama.safetensors.Config;
 import com.github.tjake.jlama.safetensors.DType;
 import com.github.tjake.jlama.tensor.operations.TensorOperationsProvider;
+import com.github.tjake.jlama.util.PhysicalCoreExecutor;
 import io.github.tailorkv.models.JlamaSession;
 import java.io.File;
 import java.io.IOException;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
+import java.util.Optional;
 import java.util.SplittableRandom;
 import org.jspecify.annotations.Nullable;
 
@@ -60,7 +62,9 @@ final class MeasuredRun {
         });
         RunRequest request = JSON.readValue(args[0], RunRequest.class);
         long start = System.nanoTime();
-        try (AbstractModel model = ModelSupport.loadModel(new File(request.model()), DType.F32, DType.I8)) {
+        Optional<Integer> threads = request.threads() == 0 ? Optional.empty() : Optional.of(request.threads());
+        try (AbstractModel model = ModelSupport.loadModel(
+                new File(request.model()), null, DType.F32, DType.I8, Optional.empty(), threads)) {
             new MeasuredRun(request, model, (System.nanoTime() - start) / NANOS).run();
         }
     }
@@ -90,6 +94,7 @@ final class MeasuredRun {
                         request.configuration(),
                         request.round(),
                         TensorOperationsProvider.get().name(),
+                        PhysicalCoreExecutor.instance.get().getCoreCount(),
                         loadSeconds,
                         floorPrefill,
                         floorDecode,

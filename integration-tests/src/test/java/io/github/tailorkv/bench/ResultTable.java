@@ -77,9 +77,10 @@ final class ResultTable {
         outcomes.values()
                 .stream()
                 .flatMap(List::stream)
-                .map(outcome -> outcome.summary().operations())
+                .map(Outcome::summary)
+                .map(run -> run.operations() + ", threads: " + run.threads())
                 .distinct()
-                .forEach(name -> out.println("Jlama's matrix products: " + name));
+                .forEach(how -> out.println("Jlama's matrix products: " + how));
         out.flush();
     }
 

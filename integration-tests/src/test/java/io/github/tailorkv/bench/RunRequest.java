@@ -12,6 +12,7 @@ import java.util.List;
  * @param contexts ascending context lengths at which to measure, in tokens
  * @param decodeSteps timed decode steps at each of them
  * @param marginal tokens before each context length whose prefill speed counts as the speed there
+ * @param threads of Jlama's matrix products; 0 for as many as Jlama takes, half of the processors
  * @param warmUp tokens of a session that nobody measures
  * @param synthetic whether to fill the cache with random keys and values instead of running the model
  * @param limitSeconds after which no further context length is begun
@@ -25,6 +26,7 @@ record RunRequest(
         List<Integer> contexts,
         int decodeSteps,
         int marginal,
+        int threads,
         int warmUp,
         boolean synthetic,
         int limitSeconds,

@@ -6,6 +6,7 @@ package io.github.tailorkv.bench;
  * @param configuration name of the contender
  * @param round counted from 1
  * @param operations who computes Jlama's matrix products, by Jlama's name for it
+ * @param threads with how many
  * @param loadSeconds time to load the model
  * @param floorPrefill tokens/s of the first chunk of a prompt, where attention is next to nothing
  * @param floorDecodeMs median time of a decode step there
@@ -17,6 +18,7 @@ record RunSummary(
         String configuration,
         int round,
         String operations,
+        int threads,
         double loadSeconds,
         double floorPrefill,
         double floorDecodeMs,
