@@ -3,10 +3,10 @@ package io.github.tailorkv.bench;
 import io.github.tailorkv.kernels.AttentionKernels;
 import io.github.tailorkv.kernels.BlockLayout;
 import io.github.tailorkv.kernels.KernelLadder;
+import io.github.tailorkv.kernels.RecordList;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
-import java.util.Arrays;
 import java.util.Random;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.IntStream;
@@ -91,8 +91,7 @@ public class KernelBenchmark {
     private MemorySegment records = MemorySegment.NULL;
     private MemorySegment rowRecords = MemorySegment.NULL;
     private MemorySegment panels = MemorySegment.NULL;
-    private final MemorySegment[] recordSegments = new MemorySegment[TOKENS];
-    private final long[] recordOffsets = new long[TOKENS];
+    private final RecordList chosen = new RecordList();
     private MemorySegment queries = MemorySegment.NULL;
     private MemorySegment weights = MemorySegment.NULL;
     private MemorySegment scores = MemorySegment.NULL;
@@ -166,7 +165,6 @@ public class KernelBenchmark {
             attention.quantizeIndex(one, 0, headSize, null, bits == 1 ? 2 : bits, panels, panel,
                     (int) (b % BlockLayout.PANEL));
         }
-        Arrays.fill(recordSegments, rowRecords);
     }
 
     private MemorySegment gaussian(Arena arena, long count) {
@@ -340,7 +338,7 @@ public class KernelBenchmark {
     @Benchmark
     public MemorySegment touchRecords(Work work) {
         chooseRecords();
-        attention.touchRecords(recordSegments, recordOffsets, TOKENS, 8, headSize);
+        attention.touchRecords(chosen);
         work.bytes += TOKENS * rowBytes;
         return state;
     }
@@ -348,9 +346,8 @@ public class KernelBenchmark {
     @Benchmark
     public MemorySegment recordScores(Work work) {
         chooseRecords();
-        attention.touchRecords(recordSegments, recordOffsets, TOKENS, 8, headSize);
-        attention.recordScores(
-                recordSegments, recordOffsets, TOKENS, 8, headSize, queries, 0, queryBytes, rows, scores, 0);
+        attention.touchRecords(chosen);
+        attention.recordScores(chosen, queries, 0, queryBytes, rows, scores, 0);
         work.flops += 2L * rows * TOKENS * headSize;
         work.bytes += TOKENS * rowBytes;
         return scores;
@@ -363,19 +360,19 @@ public class KernelBenchmark {
     @Benchmark
     public MemorySegment attendRecords(Work work) {
         chooseRecords();
-        attention.touchRecords(recordSegments, recordOffsets, TOKENS, 8, headSize);
-        attention.recordScores(
-                recordSegments, recordOffsets, TOKENS, 8, headSize, queries, 0, queryBytes, rows, scores, 0);
-        attention.recordAccumulate(recordSegments, recordOffsets, TOKENS, 8, headSize, weights, 0, rows, sums, 0);
+        attention.touchRecords(chosen);
+        attention.recordScores(chosen, queries, 0, queryBytes, rows, scores, 0);
+        attention.recordAccumulate(chosen, weights, 0, rows, sums, 0);
         work.flops += 4L * rows * TOKENS * headSize;
         work.bytes += TOKENS * rowBytes;
         return sums;
     }
 
     private void chooseRecords() {
+        chosen.begin(8, headSize);
         for (int i = 0; i < TOKENS; i++) {
             long block = block();
-            recordOffsets[i] = (block * TOKENS + block * 7 % TOKENS) * rowBytes;
+            chosen.add(rowRecords, (block * TOKENS + block * 7 % TOKENS) * rowBytes);
         }
     }
 

@@ -127,31 +127,25 @@ public interface AttentionKernels {
     /**
      * Brings token records into the cache, all of them at the same time, before {@link #recordScores} and
      * {@link #recordAccumulate} read one after the other. Changes no result.
-     *
-     * @param segments segments that hold the records
-     * @param offsets of the records in their segments
-     * @param count how many of both arrays are meant, at most 64
-     * @param bits 4, 8 or 16
      */
-    void touchRecords(MemorySegment[] segments, long[] offsets, int count, int bits, int headSize);
+    void touchRecords(RecordList records);
 
     /**
      * As {@link #scores} for the keys of token records, wherever they lie: {@code s[r][t] = sum_c q[r][c] * k[t][c]} for
-     * {@code t < count}; other scores are left as they are. Records as in {@link #touchRecords}.
+     * {@code t < count}; other scores are left as they are.
      *
      * @param s scores, {@code float[rows][64]} contiguous
      */
     void recordScores(
-            MemorySegment[] segments, long[] offsets, int count, int bits, int headSize,
+            RecordList records,
             MemorySegment q, long qOffset, long qStride, int rows,
             MemorySegment s, long sOffset);
 
     /**
      * As {@link #accumulate} for the values of token records: {@code acc[r][c] += sum_{t < count} p[r][t] * v[t][c]}.
-     * Records as in {@link #touchRecords}.
      */
     void recordAccumulate(
-            MemorySegment[] segments, long[] offsets, int count, int bits, int headSize,
+            RecordList records,
             MemorySegment p, long pOffset, int rows,
             MemorySegment acc, long accOffset);
 

@@ -163,43 +163,44 @@ final class PanamaAttentionKernels implements AttentionKernels {
     }
 
     @Override
-    public void touchRecords(MemorySegment[] segments, long[] offsets, int count, int bits, int headSize) {
-        int bytes = recordBytes(bits, headSize);
-        TokenRecords.touch(TokenRecords.addresses(segments, offsets, count, bytes), count, bytes);
+    public void touchRecords(RecordList records) {
+        TokenRecords.touch(records.addresses, records.count(), records.bytes());
     }
 
     @Override
     public void recordScores(
-            MemorySegment[] segments, long[] offsets, int count, int bits, int headSize,
+            RecordList records,
             MemorySegment q, long qOffset, long qStride, int rows,
             MemorySegment s, long sOffset) {
+        int headSize = records.headSize();
+        int count = records.count();
         long rowBytes = (long) headSize * FLOAT;
-        long[] records = TokenRecords.addresses(segments, offsets, count, recordBytes(bits, headSize));
         long queries = address(q, qOffset, qStride, rows, rowBytes);
         long scores = address(s, sOffset, rows * TILE_ROW);
-        if (bits == 8) {
-            RecordProduct.scores(records, count, headSize, queries, qStride, rows, scores, TILE_ROW);
+        if (records.bits() == 8) {
+            RecordProduct.scores(records.addresses, count, headSize, queries, qStride, rows, scores, TILE_ROW);
         } else {
             long keys = TokenRecords.room(BLOCK * rowBytes);
-            TokenRecords.readKeys(records, count, bits, headSize, keys);
+            TokenRecords.readKeys(records.addresses, count, records.bits(), headSize, keys);
             RowProduct.multiply(queries, qStride, rows, headSize, keys, count, scores, TILE_ROW);
         }
     }
 
     @Override
     public void recordAccumulate(
-            MemorySegment[] segments, long[] offsets, int count, int bits, int headSize,
+            RecordList records,
             MemorySegment p, long pOffset, int rows,
             MemorySegment acc, long accOffset) {
+        int headSize = records.headSize();
+        int count = records.count();
         long rowBytes = (long) headSize * FLOAT;
-        long[] records = TokenRecords.addresses(segments, offsets, count, recordBytes(bits, headSize));
         long weights = address(p, pOffset, rows * TILE_ROW);
         long sums = address(acc, accOffset, rows * rowBytes);
-        if (bits == 8) {
-            RecordProduct.accumulate(records, count, headSize, weights, TILE_ROW, rows, sums, rowBytes);
+        if (records.bits() == 8) {
+            RecordProduct.accumulate(records.addresses, count, headSize, weights, TILE_ROW, rows, sums, rowBytes);
         } else {
             long values = TokenRecords.room(BLOCK * rowBytes);
-            TokenRecords.readValues(records, count, bits, headSize, values);
+            TokenRecords.readValues(records.addresses, count, records.bits(), headSize, values);
             TileProduct.multiply(weights, TILE_ROW, rows, count, values, rowBytes, headSize, sums, rowBytes);
         }
     }

@@ -522,18 +522,21 @@ public final class ScalarAttentionKernels implements AttentionKernels {
     }
 
     @Override
-    public void touchRecords(MemorySegment[] segments, long[] offsets, int count, int bits, int headSize) {
+    public void touchRecords(RecordList records) {
         // One number at a time, the processor has time enough to fetch them.
     }
 
     @Override
     public void recordScores(
-            MemorySegment[] segments, long[] offsets, int count, int bits, int headSize,
+            RecordList records,
             MemorySegment q, long qOffset, long qStride, int rows,
             MemorySegment s, long sOffset) {
+        int headSize = records.headSize();
+        int codes = recordCodes(records.bits(), headSize);
         MemorySegment key = MemorySegment.ofArray(new float[headSize]);
-        for (int t = 0; t < count; t++) {
-            unpackRow(segments[t], offsets[t], offsets[t] + 2L * recordCodes(bits, headSize), bits, headSize, key, 0);
+        for (int t = 0; t < records.count(); t++) {
+            long record = records.addresses[t];
+            unpackRow(NativeMemory.ALL, record, record + 2L * codes, records.bits(), headSize, key, 0);
             for (int r = 0; r < rows; r++) {
                 float sum = 0;
                 for (int c = 0; c < headSize; c++) {
@@ -546,14 +549,17 @@ public final class ScalarAttentionKernels implements AttentionKernels {
 
     @Override
     public void recordAccumulate(
-            MemorySegment[] segments, long[] offsets, int count, int bits, int headSize,
+            RecordList records,
             MemorySegment p, long pOffset, int rows,
             MemorySegment acc, long accOffset) {
-        int codes = recordCodes(bits, headSize);
+        int headSize = records.headSize();
+        int codes = recordCodes(records.bits(), headSize);
+        int parameters = recordParameters(records.bits(), headSize);
         MemorySegment value = MemorySegment.ofArray(new float[headSize]);
-        for (int t = 0; t < count; t++) {
-            long fields = offsets[t] + 2L * codes + recordParameters(bits, headSize);
-            unpackRow(segments[t], offsets[t] + codes, fields, bits, headSize, value, 0);
+        for (int t = 0; t < records.count(); t++) {
+            long record = records.addresses[t];
+            long fields = record + 2L * codes + parameters;
+            unpackRow(NativeMemory.ALL, record + codes, fields, records.bits(), headSize, value, 0);
             for (int r = 0; r < rows; r++) {
                 float weight = p.get(F32, at(pOffset, r * BLOCK + t));
                 for (int c = 0; c < headSize; c++) {

@@ -20,7 +20,6 @@ import static jdk.incubator.vector.VectorOperators.ZERO_EXTEND_B2I;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.util.Objects;
 
 import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
@@ -40,32 +39,12 @@ final class TokenRecords {
 
     private static final ThreadLocal<TokenRecords> OF_THREAD = ThreadLocal.withInitial(TokenRecords::new);
 
-    private final long[] addresses = new long[BLOCK];
     private MemorySegment room = Arena.ofAuto().allocate(256 * FLOAT, 64);
     /** Keeps the compiler from dropping loads whose values nobody needs. */
     @SuppressWarnings("unused")
     private int touched;
 
     private TokenRecords() {}
-
-    /** Addresses of {@code count} records, at most a block's worth; valid until the thread asks again. */
-    @SuppressWarnings({"ReferenceEquality", "MemorySegmentReferenceEquality"})
-    static long[] addresses(MemorySegment[] segments, long[] offsets, int count, int bytes) {
-        long[] addresses = OF_THREAD.get().addresses;
-        MemorySegment segment = MemorySegment.NULL;
-        long start = 0;
-        long size = 0;
-        for (int i = 0; i < count; i++) {
-            // Most lie in a segment with their neighbours, and asking one whether it is alive takes longer than the rest.
-            if (segments[i] != segment) {
-                segment = segments[i];
-                size = segment.byteSize();
-                start = NativeMemory.address(segment, 0, size);
-            }
-            addresses[i] = start + Objects.checkFromIndexSize(offsets[i], bytes, size);
-        }
-        return addresses;
-    }
 
     /** Memory of this thread for keys or values on their way to or from their records. */
     static long room(long bytes) {

@@ -82,8 +82,6 @@ class AllocationTest {
         calls.put("scaleScores, cap 30", () -> kernels.scaleScores(b, 0, 1001, 1, 30));
         MemorySegment panel = arena.allocate(BlockLayout.panelBytes(8, h));
         MemorySegment records = arena.allocate((long) BLOCK * BlockLayout.recordBytes(16, h));
-        MemorySegment[] segments = {records, records, records};
-        long[] offsets = {16, 0, 32};
         float[] values = new float[1001];
         for (int i = 0; i < values.length; i++) {
             values[i] = i * 37 % 1001;
@@ -98,12 +96,19 @@ class AllocationTest {
         for (int bits : new int[] {4, 8, 16}) {
             calls.put("packRecords, bits " + bits, () -> kernels.packRecords(a, 0, b, 0, h, bits, records, 0));
             calls.put("loadRecords, bits " + bits, () -> kernels.loadRecords(records, 0, bits, h, c, 0, b, 0));
-            calls.put("touchRecords, bits " + bits, () -> kernels.touchRecords(segments, offsets, 3, bits, h));
+            RecordList list = new RecordList();
+            calls.put("add, bits " + bits, () -> {
+                list.begin(bits, h);
+                list.add(records, 16);
+                list.add(records, 0);
+                list.add(records, 32);
+            });
+            calls.put("touchRecords, bits " + bits, () -> kernels.touchRecords(list));
             for (int rows : new int[] {1, 7}) {
                 calls.put("recordScores of " + rows + ", bits " + bits,
-                        () -> kernels.recordScores(segments, offsets, 3, bits, h, b, 0, 4L * h, rows, c, 0));
+                        () -> kernels.recordScores(list, b, 0, 4L * h, rows, c, 0));
                 calls.put("recordAccumulate " + rows + ", bits " + bits,
-                        () -> kernels.recordAccumulate(segments, offsets, 3, bits, h, b, 0, rows, c, 0));
+                        () -> kernels.recordAccumulate(list, b, 0, rows, c, 0));
             }
         }
         calls.put("threshold", () -> kernels.threshold(values, 1001, 77, 77));

@@ -403,24 +403,19 @@ class AttentionKernelsTest {
             scalar.packRecords(gaussian(headSize * BLOCK), 0, gaussian(headSize * BLOCK), 0, headSize, bits, records,
                     0);
             MemorySegment one = memory.copy(records.asSlice(7L * size, size));
-            MemorySegment[] segments = new MemorySegment[BLOCK];
-            long[] offsets = new long[BLOCK];
-            for (int i = 0; i < BLOCK; i++) {
-                boolean alone = random.nextInt(3) == 0;
-                segments[i] = alone ? one : records;
-                offsets[i] = alone ? 0 : (long) random.nextInt(BLOCK) * size;
-            }
+            RecordList list = new RecordList();
+            list.begin(bits, headSize);
             for (int count = 0; count <= BLOCK; count++) {
                 int rows = ROWS[(count + bits) % ROWS.length];
                 String what = "bits " + bits + ", rows " + rows + ", records " + count;
-                vector.touchRecords(segments, offsets, count, bits, headSize);
+                vector.touchRecords(list);
 
                 int stride = headSize + random.nextInt(3);
                 MemorySegment q = gaussian((rows - 1) * stride + headSize);
                 MemorySegment expected = gaussian(rows * BLOCK);
                 MemorySegment actual = memory.copy(expected);
-                scalar.recordScores(segments, offsets, count, bits, headSize, q, 0, stride * 4L, rows, expected, 0);
-                vector.recordScores(segments, offsets, count, bits, headSize, q, 0, stride * 4L, rows, actual, 0);
+                scalar.recordScores(list, q, 0, stride * 4L, rows, expected, 0);
+                vector.recordScores(list, q, 0, stride * 4L, rows, actual, 0);
                 assertClose(expected, actual, headSize * 16, "scores, " + what);
 
                 MemorySegment p = positive(rows * BLOCK);
@@ -430,9 +425,13 @@ class AttentionKernelsTest {
                 }
                 expected = gaussian(rows * headSize);
                 actual = memory.copy(expected);
-                scalar.recordAccumulate(segments, offsets, count, bits, headSize, p, 0, rows, expected, 0);
-                vector.recordAccumulate(segments, offsets, count, bits, headSize, p, 0, rows, actual, 0);
+                scalar.recordAccumulate(list, p, 0, rows, expected, 0);
+                vector.recordAccumulate(list, p, 0, rows, actual, 0);
                 assertClose(expected, actual, count * 16, "sums, " + what);
+                if (count < BLOCK) {
+                    boolean alone = random.nextInt(3) == 0;
+                    list.add(alone ? one : records, alone ? 0 : (long) random.nextInt(BLOCK) * size);
+                }
             }
         }
     }
@@ -443,17 +442,16 @@ class AttentionKernelsTest {
         int headSize = 80;
         MemorySegment records = memory.bytes((long) BLOCK * BlockLayout.recordBytes(8, headSize));
         scalar.packRecords(unruly(headSize * BLOCK), 0, unruly(headSize * BLOCK), 0, headSize, 8, records, 0);
-        MemorySegment[] segments = new MemorySegment[BLOCK];
-        Arrays.fill(segments, records);
-        long[] offsets = new long[BLOCK];
+        RecordList list = new RecordList();
+        list.begin(8, headSize);
         for (int i = 0; i < BLOCK; i++) {
-            offsets[i] = (long) i * BlockLayout.recordBytes(8, headSize);
+            list.add(records, (long) i * BlockLayout.recordBytes(8, headSize));
         }
         MemorySegment q = gaussian(4 * headSize);
         MemorySegment expected = memory.floats(4 * BLOCK);
         MemorySegment actual = memory.floats(4 * BLOCK);
-        scalar.recordScores(segments, offsets, BLOCK, 8, headSize, q, 0, headSize * 4L, 4, expected, 0);
-        vector.recordScores(segments, offsets, BLOCK, 8, headSize, q, 0, headSize * 4L, 4, actual, 0);
+        scalar.recordScores(list, q, 0, headSize * 4L, 4, expected, 0);
+        vector.recordScores(list, q, 0, headSize * 4L, 4, actual, 0);
         assertClose(expected, actual, headSize * 16, "scores");
         MemorySegment p = gaussian(4 * BLOCK);
         for (int i = 0; i < BLOCK; i += 3) {
@@ -462,8 +460,8 @@ class AttentionKernelsTest {
         }
         expected = memory.floats(4 * headSize);
         actual = memory.floats(4 * headSize);
-        scalar.recordAccumulate(segments, offsets, BLOCK, 8, headSize, p, 0, 4, expected, 0);
-        vector.recordAccumulate(segments, offsets, BLOCK, 8, headSize, p, 0, 4, actual, 0);
+        scalar.recordAccumulate(list, p, 0, 4, expected, 0);
+        vector.recordAccumulate(list, p, 0, 4, actual, 0);
         assertClose(expected, actual, BLOCK * 16, "sums");
     }
 

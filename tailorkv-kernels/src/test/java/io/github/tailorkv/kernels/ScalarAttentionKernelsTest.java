@@ -353,11 +353,10 @@ class ScalarAttentionKernelsTest {
             MemorySegment values = floats(headSize * BLOCK);
             kernels.loadRecords(records, 0, bits, headSize, keys, 0, values, 0);
             int[] tokens = {5, 0, 63, 5};
-            MemorySegment[] segments = new MemorySegment[tokens.length];
-            long[] offsets = new long[tokens.length];
-            for (int i = 0; i < tokens.length; i++) {
-                segments[i] = records;
-                offsets[i] = (long) tokens[i] * BlockLayout.recordBytes(bits, headSize);
+            RecordList list = new RecordList();
+            list.begin(bits, headSize);
+            for (int token : tokens) {
+                list.add(records, (long) token * BlockLayout.recordBytes(bits, headSize));
             }
             int rows = 2;
             float[] q = gaussian(rows * headSize, 1);
@@ -365,9 +364,8 @@ class ScalarAttentionKernelsTest {
             MemorySegment s = floats(rows * BLOCK);
             MemorySegment acc = copy(gaussian(rows * headSize, 1));
             MemorySegment before = floats(rows * headSize).copyFrom(acc);
-            kernels.recordScores(
-                    segments, offsets, tokens.length, bits, headSize, copy(q), 0, headSize * 4L, rows, s, 0);
-            kernels.recordAccumulate(segments, offsets, tokens.length, bits, headSize, copy(p), 0, rows, acc, 0);
+            kernels.recordScores(list, copy(q), 0, headSize * 4L, rows, s, 0);
+            kernels.recordAccumulate(list, copy(p), 0, rows, acc, 0);
             for (int r = 0; r < rows; r++) {
                 for (int i = 0; i < tokens.length; i++) {
                     double score = 0;

@@ -3,6 +3,7 @@ package io.github.tailorkv.cache;
 import io.github.tailorkv.kernels.AttentionKernels;
 import io.github.tailorkv.kernels.AttentionShape;
 import io.github.tailorkv.kernels.BlockLayout;
+import io.github.tailorkv.kernels.RecordList;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -27,9 +28,8 @@ final class DecodeScratch implements AutoCloseable {
     long state;
     long acc;
 
-    /** Where the records of the tokens at hand lie, for {@link #attendRecords}. */
-    final MemorySegment[] recordSegments = new MemorySegment[BlockLayout.BLOCK];
-    final long[] records = new long[BlockLayout.BLOCK];
+    /** Records of the tokens at hand, for {@link #attendRecords}. */
+    final RecordList records = new RecordList();
 
     private final Arena arena = Arena.ofShared();
     private final long softmaxes;
@@ -88,18 +88,11 @@ final class DecodeScratch implements AutoCloseable {
         kernels.accumulate(tiles, values, headSize, memory, scores, rows, tokens, memory, acc);
     }
 
-    /** Brings {@code count} records of {@code bits} bits into the cache. */
-    void touchRecords(int count, int bits) {
-        kernels.touchRecords(recordSegments, records, count, bits, shape.headSize());
-    }
-
-    /** Attends {@code count} records of {@code bits} bits. */
-    void attendRecords(int count, int bits, MemorySegment q, long qOffset) {
-        int headSize = shape.headSize();
-        kernels.recordScores(
-                recordSegments, records, count, bits, headSize, q, qOffset, rowBytes, rows, memory, scores);
-        softmax(count);
-        kernels.recordAccumulate(recordSegments, records, count, bits, headSize, memory, scores, rows, memory, acc);
+    /** Attends the records at hand. */
+    void attendRecords(MemorySegment q, long qOffset) {
+        kernels.recordScores(records, q, qOffset, rowBytes, rows, memory, scores);
+        softmax(records.count());
+        kernels.recordAccumulate(records, memory, scores, rows, memory, acc);
     }
 
     /** Turns the scores of one block into weights and rescales what was accumulated before. */

@@ -128,18 +128,17 @@ final class IndexedRows implements IndexedBlocks {
 
     @Override
     public void gather(int[] tokens, int first, int count, int head, DecodeScratch work) {
-        for (int i = 0; i < count; i++) {
-            int token = tokens[first + i];
-            int block = token / BlockLayout.BLOCK;
-            work.recordSegments[i] = rows.segment(block);
-            work.records[i] = recordAt(block, head, token % BlockLayout.BLOCK);
+        work.records.begin(rowBits, headSize);
+        for (int i = first; i < first + count; i++) {
+            int block = tokens[i] / BlockLayout.BLOCK;
+            work.records.add(rows.segment(block), recordAt(block, head, tokens[i] % BlockLayout.BLOCK));
         }
-        work.touchRecords(count, rowBits);
+        kernels.touchRecords(work.records);
     }
 
     @Override
     public void attendGathered(int count, MemorySegment q, long qOffset, DecodeScratch work) {
-        work.attendRecords(count, rowBits, q, qOffset);
+        work.attendRecords(q, qOffset);
     }
 
     @Override

@@ -1,0 +1,84 @@
+package io.github.tailorkv.kernels;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+
+class RecordListTest {
+
+    private static final int HEAD_SIZE = 64;
+    private static final int BYTES = BlockLayout.recordBytes(8, HEAD_SIZE);
+
+    private final Arena arena = Arena.ofConfined();
+    private final MemorySegment memory = arena.allocate(3L * BYTES);
+    private final RecordList list = new RecordList();
+
+    @BeforeEach
+    void begin() {
+        list.begin(8, HEAD_SIZE);
+    }
+
+    @AfterEach
+    void close() {
+        if (memory.scope().isAlive()) {
+            arena.close();
+        }
+    }
+
+    @Test
+    void recordsLieWhereTheyWereSaidTo() {
+        MemorySegment other = arena.allocate(BYTES);
+        list.add(memory, 2L * BYTES);
+        list.add(other, 0);
+        list.add(memory, 0);
+        assertEquals(3, list.count());
+        assertEquals(memory.address() + 2L * BYTES, list.addresses[0]);
+        assertEquals(other.address(), list.addresses[1]);
+        assertEquals(memory.address(), list.addresses[2]);
+        list.begin(4, HEAD_SIZE);
+        assertEquals(0, list.count());
+    }
+
+    @Test
+    void aRecordThatIsNotWhollyThereIsRefused() {
+        list.add(memory, 0);
+        assertThrows(IndexOutOfBoundsException.class, () -> list.add(memory, 2L * BYTES + 1));
+        assertThrows(IndexOutOfBoundsException.class, () -> list.add(memory, -1));
+        assertThrows(IndexOutOfBoundsException.class, () -> list.add(memory.asSlice(0, BYTES - 1), 0));
+        assertEquals(1, list.count());
+    }
+
+    @Test
+    void memoryThatIsRefusedChangesNothing() {
+        list.add(memory, 0);
+        MemorySegment heap = MemorySegment.ofArray(new long[BYTES]);
+        assertThrows(IllegalArgumentException.class, () -> list.add(heap, 0));
+        assertThrows(IndexOutOfBoundsException.class, () -> list.add(memory, 3L * BYTES));
+        list.add(memory, BYTES);
+        assertEquals(memory.address() + BYTES, list.addresses[1]);
+        assertEquals(2, list.count());
+    }
+
+    @Test
+    void thereAreNoMoreThanABlockHasTokens() {
+        for (int i = 0; i < BlockLayout.BLOCK; i++) {
+            list.add(memory, 0);
+        }
+        assertThrows(IndexOutOfBoundsException.class, () -> list.add(memory, 0));
+        assertEquals(BlockLayout.BLOCK, list.count());
+    }
+
+    @Test
+    void whetherMemoryIsThereIsAskedAnewEachTimeTheListIsBegun() {
+        list.add(memory, 0);
+        arena.close();
+        list.begin(8, HEAD_SIZE);
+        assertThrows(IllegalStateException.class, () -> list.add(memory, 0));
+    }
+}
