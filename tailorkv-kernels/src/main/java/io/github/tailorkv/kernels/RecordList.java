@@ -36,6 +36,7 @@ public final class RecordList {
         bytes = BlockLayout.recordBytes(bits, headSize);
         count = 0;
         segment = MemorySegment.NULL;
+        size = 0;
     }
 
     /**

@@ -66,6 +66,14 @@ class RecordListTest {
     }
 
     @Test
+    void noMemoryHoldsNoRecord() {
+        list.add(memory, 0);
+        list.begin(8, HEAD_SIZE);
+        assertThrows(IndexOutOfBoundsException.class, () -> list.add(MemorySegment.NULL, 0));
+        assertEquals(0, list.count());
+    }
+
+    @Test
     void thereAreNoMoreThanABlockHasTokens() {
         for (int i = 0; i < BlockLayout.BLOCK; i++) {
             list.add(memory, 0);
