@@ -8,18 +8,24 @@ import static io.github.tailorkv.kernels.BlockLayout.UNIT;
 import static io.github.tailorkv.kernels.BlockLayout.rowBytes;
 import static io.github.tailorkv.kernels.Lanes.B;
 import static io.github.tailorkv.kernels.Lanes.F;
+import static io.github.tailorkv.kernels.Lanes.HALF_BITS;
+import static io.github.tailorkv.kernels.Lanes.HALF_FACTOR;
 import static io.github.tailorkv.kernels.Lanes.I;
 import static io.github.tailorkv.kernels.Lanes.L;
 import static io.github.tailorkv.kernels.Lanes.ORDER;
+import static io.github.tailorkv.kernels.Lanes.S;
 import static io.github.tailorkv.kernels.NativeMemory.ALL;
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static jdk.incubator.vector.VectorOperators.I2F;
+import static jdk.incubator.vector.VectorOperators.LSHL;
 import static jdk.incubator.vector.VectorOperators.LSHR;
+import static jdk.incubator.vector.VectorOperators.S2I;
 import static jdk.incubator.vector.VectorOperators.ZERO_EXTEND_B2I;
 
 import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
+import jdk.incubator.vector.ShortVector;
 
 /**
  * Approximate scores from a few channels of an index panel, all its blocks in one call.
@@ -157,8 +163,12 @@ final class IndexProduct {
             FloatVector bias3 = bias0;
             for (int i = 0; i < depth; i++) {
                 int half = (taken[i] * PANEL + b) * HALF;
-                FloatVector scale = Lanes.halves(scaleBase, half);
-                FloatVector zero = Lanes.halves(zeroBase, half);
+                FloatVector scale = ((IntVector) ShortVector
+                        .fromMemorySegment(S, ALL, NativeMemory.at(scaleBase, half), ORDER).convertShape(S2I, I, 0))
+                        .lanewise(LSHL, 13).and(HALF_BITS).reinterpretAsFloats().mul(HALF_FACTOR);
+                FloatVector zero = ((IntVector) ShortVector
+                        .fromMemorySegment(S, ALL, NativeMemory.at(zeroBase, half), ORDER).convertShape(S2I, I, 0))
+                        .lanewise(LSHL, 13).and(HALF_BITS).reinterpretAsFloats().mul(HALF_FACTOR);
                 int target = i * ROWS * PANEL + b;
                 FloatVector x = FloatVector.broadcast(F, queries[i * ROWS]);
                 scale.mul(x).intoArray(a, target);

@@ -42,9 +42,9 @@ final class Lanes {
     static final ByteOrder ORDER = ByteOrder.nativeOrder();
     static final IntVector IOTA = IntVector.zero(I).addIndex(1);
 
-    /** What is left of a widened half once it is shifted by 13, and what is missing then: see {@link #halves(long, int)}. */
-    private static final int HALF_BITS = 0x8fffe000;
-    private static final float HALF_FACTOR = 0x1p112f;
+    /** What is left of a widened half once it is shifted by 13, and what is missing then: see {@link #halves}. */
+    static final int HALF_BITS = 0x8fffe000;
+    static final float HALF_FACTOR = 0x1p112f;
 
     private static final float LOG2_E = 1.442695f;
     private static final float LN_2_HIGH = 0.6933594f;
@@ -78,23 +78,21 @@ final class Lanes {
         return Float.float16ToFloat(ALL.get(ValueLayout.JAVA_SHORT_UNALIGNED, address));
     }
 
-    /** Converts {@code count} finite halves, rounded up to a multiple of L. */
+    /**
+     * Converts {@code count} finite halves, rounded up to a multiple of L. A half's exponent and fraction, moved to their
+     * places in a float, make a float that is 2^112 times too small; the multiplication also normalizes subnormals. The sign,
+     * which widening has copied upwards, is in its place then too.
+     *
+     * <p>The kernels that need such vectors in registers have these lines themselves: from a method of its own a vector comes
+     * back as an object on the heap, for as long as the JVM lives, if the compiler does not happen to inline it.
+     */
     static void halves(long address, int count, float[] target, int at) {
         long base = NativeMemory.base(address);
         for (int i = 0; i < count; i += L) {
-            halves(base, i * 2).intoArray(target, at + i);
+            IntVector x = (IntVector) ShortVector.fromMemorySegment(S, ALL, NativeMemory.at(base, i * 2), ORDER)
+                    .convertShape(S2I, I, 0);
+            x.lanewise(LSHL, 13).and(HALF_BITS).reinterpretAsFloats().mul(HALF_FACTOR).intoArray(target, at + i);
         }
-    }
-
-    /**
-     * The L finite halves that lie {@code offset} bytes behind a {@link NativeMemory#base}. A half's exponent and fraction,
-     * moved to their places in a float, make a float that is 2^112 times too small; the multiplication also normalizes
-     * subnormals. The sign, which widening has copied upwards, is in its place then too.
-     */
-    static FloatVector halves(long base, int offset) {
-        IntVector x = (IntVector) ShortVector.fromMemorySegment(S, ALL, NativeMemory.at(base, offset), ORDER)
-                .convertShape(S2I, I, 0);
-        return x.lanewise(LSHL, 13).and(HALF_BITS).reinterpretAsFloats().mul(HALF_FACTOR);
     }
 
     /**

@@ -5,16 +5,21 @@ import static io.github.tailorkv.kernels.BlockLayout.HALF;
 import static io.github.tailorkv.kernels.BlockLayout.UNIT;
 import static io.github.tailorkv.kernels.Lanes.B;
 import static io.github.tailorkv.kernels.Lanes.F;
+import static io.github.tailorkv.kernels.Lanes.HALF_BITS;
+import static io.github.tailorkv.kernels.Lanes.HALF_FACTOR;
 import static io.github.tailorkv.kernels.Lanes.I;
 import static io.github.tailorkv.kernels.Lanes.L;
 import static io.github.tailorkv.kernels.Lanes.ORDER;
+import static io.github.tailorkv.kernels.Lanes.S;
 import static io.github.tailorkv.kernels.Lanes.V;
 import static io.github.tailorkv.kernels.NativeMemory.ALL;
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.lang.foreign.ValueLayout.JAVA_LONG_UNALIGNED;
 import static jdk.incubator.vector.FloatVector.fromMemorySegment;
 import static jdk.incubator.vector.VectorOperators.I2F;
+import static jdk.incubator.vector.VectorOperators.LSHL;
 import static jdk.incubator.vector.VectorOperators.LSHR;
+import static jdk.incubator.vector.VectorOperators.S2I;
 import static jdk.incubator.vector.VectorOperators.ZERO_EXTEND_B2I;
 
 import org.jspecify.annotations.Nullable;
@@ -22,6 +27,7 @@ import org.jspecify.annotations.Nullable;
 import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
+import jdk.incubator.vector.ShortVector;
 import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
 
@@ -184,8 +190,12 @@ final class PackedProduct {
         FloatVector sum2 = sum0;
         FloatVector sum3 = sum0;
         for (int i = 0; i < depth; i += L) {
-            FloatVector scale = Lanes.halves(scaleBase, i * HALF);
-            FloatVector zero = Lanes.halves(zeroBase, i * HALF);
+            FloatVector scale = ((IntVector) ShortVector
+                    .fromMemorySegment(S, ALL, NativeMemory.at(scaleBase, i * HALF), ORDER).convertShape(S2I, I, 0))
+                    .lanewise(LSHL, 13).and(HALF_BITS).reinterpretAsFloats().mul(HALF_FACTOR);
+            FloatVector zero = ((IntVector) ShortVector
+                    .fromMemorySegment(S, ALL, NativeMemory.at(zeroBase, i * HALF), ORDER).convertShape(S2I, I, 0))
+                    .lanewise(LSHL, 13).and(HALF_BITS).reinterpretAsFloats().mul(HALF_FACTOR);
             FloatVector x = fromMemorySegment(F, ALL, NativeMemory.at(row0, i * 4), ORDER);
             x.mul(scale).intoArray(target, i);
             sum0 = x.fma(zero, sum0);
