@@ -82,6 +82,7 @@ public class KernelBenchmark {
     private final float[] values = new float[FOUND];
     private final int[] positions = IntStream.range(0, FOUND).toArray();
     private final float[] maxima = new float[PREFILL_ROWS * 16];
+    private final float[] logSums = new float[PREFILL_ROWS];
     private AttentionKernels attention = KernelLadder.choose("scalar");
     private MemorySegment tiles = MemorySegment.NULL;
     private MemorySegment packedKeys = MemorySegment.NULL;
@@ -388,6 +389,18 @@ public class KernelBenchmark {
         return scores;
     }
 
+    /** Ranks of a panel of blocks. */
+    @Benchmark
+    public MemorySegment indexRanks(Work work) {
+        long panel = block() / BlockLayout.PANEL;
+        attention.indexRanks(panels, panel * panelBytes, 0, BlockLayout.PANEL, bits == 1 ? 2 : bits, headSize,
+                channels,
+                CHANNELS, queries, 0, queryBytes, rows, logSums, scores, 0);
+        work.flops += 2L * rows * BlockLayout.PANEL * TOKENS * CHANNELS;
+        work.bytes += panelBytes * CHANNELS / headSize;
+        return scores;
+    }
+
     @Benchmark
     public MemorySegment logSumExp(Work work) {
         attention.logSumExpStep(weights, 0, SCORES, state, 0);
@@ -400,7 +413,9 @@ public class KernelBenchmark {
     @Benchmark
     public MemorySegment rank(Work work) {
         int blocks = PREFILL_ROWS / rows;
-        attention.rank(weights, 0, blocks, rows, scores, 0, 1, maxima);
+        attention.logSums(weights, 0, blocks, rows, 1, logSums);
+        attention.rank(weights, 0, blocks, rows, logSums, scores, 0);
+        attention.stretchMaxima(scores, 0, blocks, 1, maxima);
         work.bytes += (long) blocks * (rows + 1) * TOKENS * 4;
         return scores;
     }

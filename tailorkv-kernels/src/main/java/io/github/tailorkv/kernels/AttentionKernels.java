@@ -122,6 +122,19 @@ public interface AttentionKernels {
             MemorySegment q, long qOffset, long qStride, int rows,
             MemorySegment s, long sOffset);
 
+    /**
+     * Ranks of some blocks of an index panel, as {@link #rank} of the scores that {@link #indexScores} makes of the same
+     * arguments; the scores themselves are not kept.
+     *
+     * @param logSums of each row, see {@link #logSums}
+     * @param rank {@code float[to - from][64]}
+     */
+    void indexRanks(
+            MemorySegment panel, long panelOffset, int from, int to, int bits, int headSize,
+            int @Nullable [] channels, int channelCount,
+            MemorySegment q, long qOffset, long qStride, int rows, float[] logSums,
+            MemorySegment rank, long rankOffset);
+
     // ---- token records ---------------------------------------------------------------------------------------------
 
     /**
@@ -248,18 +261,34 @@ public interface AttentionKernels {
     void scaleScores(MemorySegment s, long sOffset, int count, float scale, float softCap);
 
     /**
+     * The logarithm of the sum of the exponentials of each row of scores. It may be off by 0.04, for such sums only weigh the
+     * heads of a group against each other: all ranks that come from one head are then off by the same number.
+     *
+     * @param s scores, scaled and capped, {@code float[blocks][rows][64]}
+     * @param blocks at least 1
+     * @param weight how often each block counts but the first, which counts once: more than 1 if they stand for others
+     * @param logSums receives a number a row
+     */
+    void logSums(MemorySegment s, long sOffset, int blocks, int rows, float weight, float[] logSums);
+
+    /**
      * One rank a token from the scores of a head group: the logarithm of its largest share in any head,
-     * {@code rank[b][t] = max_r (s[b][r][t] - log sum exp of row r)}. The sums may be off by 4 percent, for they only weigh the
-     * heads of a group against each other: all ranks that come from one head are then off by the same 0.04.
+     * {@code rank[b][t] = max_r (s[b][r][t] - logSums[r])}.
      *
      * @param s scores, scaled and capped, {@code float[blocks][rows][64]}
      * @param rank {@code float[blocks][64]}
-     * @param maxima {@code float[ceil(blocks / stretch)][16]}, receives the largest ranks of sixteen stretches that
-     *     {@code stretch} blocks fall into: those of the tokens whose position, modulo 16, is the column
      */
     void rank(
-            MemorySegment s, long sOffset, int blocks, int rows,
-            MemorySegment rank, long rankOffset, int stretch, float[] maxima);
+            MemorySegment s, long sOffset, int blocks, int rows, float[] logSums, MemorySegment rank, long rankOffset);
+
+    /**
+     * The largest ranks of stretches of tokens: of the sixteen that {@code stretch} blocks fall into, each those whose
+     * position, modulo 16, is its column.
+     *
+     * @param rank {@code float[blocks][64]}
+     * @param maxima {@code float[ceil(blocks / stretch)][16]}
+     */
+    void stretchMaxima(MemorySegment rank, long rankOffset, int blocks, int stretch, float[] maxima);
 
     /** Largest of {@code count} floats; {@code -Infinity} for none. */
     float max(MemorySegment s, long sOffset, int count);

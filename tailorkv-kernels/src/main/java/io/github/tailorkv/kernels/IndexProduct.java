@@ -16,11 +16,17 @@ import static io.github.tailorkv.kernels.Lanes.ORDER;
 import static io.github.tailorkv.kernels.Lanes.S;
 import static io.github.tailorkv.kernels.NativeMemory.ALL;
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
+import static jdk.incubator.vector.FloatVector.fromMemorySegment;
 import static jdk.incubator.vector.VectorOperators.I2F;
 import static jdk.incubator.vector.VectorOperators.LSHL;
 import static jdk.incubator.vector.VectorOperators.LSHR;
+import static jdk.incubator.vector.VectorOperators.LT;
 import static jdk.incubator.vector.VectorOperators.S2I;
 import static jdk.incubator.vector.VectorOperators.ZERO_EXTEND_B2I;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.Arrays;
 
 import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
@@ -51,21 +57,26 @@ final class IndexProduct {
     private static final class Scratch {
         private static final ThreadLocal<Scratch> OF_THREAD = ThreadLocal.withInitial(Scratch::new);
 
-        /** Queries times scales, {@code [depth][ROWS][PANEL]}. */
-        private float[] a = new float[64 * ROWS * PANEL];
+        /** Queries times scales of L blocks, {@code [depth][ROWS][L]}. */
+        private float[] a = new float[64 * ROWS * L];
         /** Bytes from the first channel of the panel to each that takes part. */
         private int[] offsets = new int[64];
-        private final float[] bias = new float[ROWS * PANEL];
+        /** What the scores of each block begin with, {@code [ROWS][L]}. */
+        private final float[] bias = new float[ROWS * L];
         /** The queries' part in the channels that take part, {@code [depth][ROWS]}; zeros where there are fewer rows. */
         private float[] queries = new float[64 * ROWS];
+        /** What is added to all scores of a row. */
+        private final float[] shifts = new float[ROWS];
+        /** Scores of one block on their way to ranks. */
+        private final MemorySegment scores = Arena.ofAuto().allocate(ROWS * (long) ROW, LINE);
         /** Keeps the compiler from dropping loads whose values nobody needs. */
         @SuppressWarnings("unused")
         private int touched;
 
         private static Scratch of(int depth) {
             Scratch scratch = OF_THREAD.get();
-            if (scratch.a.length < depth * ROWS * PANEL) {
-                scratch.a = new float[depth * ROWS * PANEL];
+            if (scratch.offsets.length < depth) {
+                scratch.a = new float[depth * ROWS * L];
                 scratch.offsets = new int[depth];
                 scratch.queries = new float[depth * ROWS];
             }
@@ -82,45 +93,105 @@ final class IndexProduct {
     static void scores(
             long panel, int from, int to, int bits, int headSize, int[] taken, int depth,
             long q, long qStride, int rows, long s) {
+        Scratch scratch = prepare(panel, from, to, bits, headSize, taken, depth);
+        Arrays.fill(scratch.shifts, 0);
+        for (int r = 0; r < rows; r += ROWS) {
+            int count = Math.min(ROWS, rows - r);
+            queries(scratch, taken, depth, q + r * qStride, qStride, count);
+            for (int block = from; block < to; block++) {
+                if (block == from || block % L == 0) {
+                    fold(scratch, panel, block / L * L, bits, headSize, taken, depth);
+                }
+                multiply(scratch, panel, block, bits, depth, count, s + ((long) (block - from) * rows + r) * ROW);
+            }
+        }
+    }
+
+    /**
+     * Ranks of the blocks {@code [from, to)} of a panel: the largest score of a token in any row, less the row's
+     * {@code logSums}.
+     *
+     * @param rank ranks of block {@code from}, {@code float[to - from][64]}
+     */
+    static void ranks(
+            long panel, int from, int to, int bits, int headSize, int[] taken, int depth,
+            long q, long qStride, int rows, float[] logSums, long rank) {
+        Scratch scratch = prepare(panel, from, to, bits, headSize, taken, depth);
+        long scores = scratch.scores.address();
+        for (int r = 0; r < rows; r += ROWS) {
+            int count = Math.min(ROWS, rows - r);
+            for (int i = 0; i < count; i++) {
+                scratch.shifts[i] = -logSums[r + i];
+            }
+            queries(scratch, taken, depth, q + r * qStride, qStride, count);
+            for (int block = from; block < to; block++) {
+                if (block == from || block % L == 0) {
+                    fold(scratch, panel, block / L * L, bits, headSize, taken, depth);
+                }
+                multiply(scratch, panel, block, bits, depth, count, scores);
+                largest(scores, count, r > 0, rank + (long) (block - from) * ROW);
+            }
+        }
+    }
+
+    private static Scratch prepare(long panel, int from, int to, int bits, int headSize, int[] taken, int depth) {
         Scratch scratch = Scratch.of(depth);
-        long scales = panel + BlockLayout.panelScales(bits, headSize);
-        long zeros = panel + BlockLayout.panelZeros(bits, headSize);
         int rowBytes = rowBytes(bits, BLOCK);
         int stride = BlockLayout.panelStride(bits);
         for (int i = 0; i < depth; i++) {
             scratch.offsets[i] = taken[i] * stride;
         }
+        long scales = panel + BlockLayout.panelScales(bits, headSize) + (long) from * HALF;
+        long zeros = panel + BlockLayout.panelZeros(bits, headSize) + (long) from * HALF;
         scratch.touched = touch(panel + (long) from * rowBytes, (to - from) * rowBytes, taken, depth, stride)
-                + touch(scales + (long) from * HALF, (to - from) * HALF, taken, depth, PANEL * HALF)
-                + touch(zeros + (long) from * HALF, (to - from) * HALF, taken, depth, PANEL * HALF);
-        for (int r = 0; r < rows; r += ROWS) {
-            int count = Math.min(ROWS, rows - r);
-            fold(scratch, scales, zeros, from / L * L, to, taken, depth, q + r * qStride, qStride, count);
-            for (int block = from; block < to; block++) {
-                long target = s + ((long) (block - from) * rows + r) * BLOCK * Float.BYTES;
-                long codes = panel + (long) block * rowBytes;
-                if (count == 1) {
-                    for (int column = 0; column < BLOCK; column += L) {
-                        oneRow(scratch, block, taken, depth, codes, stride, bits, column, target);
-                    }
-                } else if (bits == 4 && Lanes.WIDE) {
-                    wholeNibbles(scratch, block, taken, depth, codes, stride, count, target);
-                } else if (bits == 4) {
-                    for (int stripe = 0; stripe < rowBytes; stripe += L) {
-                        nibbles(scratch, block, depth, codes + stripe, count,
-                                target + (stripe / UNIT * 2L * UNIT + stripe % UNIT) * Float.BYTES);
-                    }
-                } else if (bits == 2) {
-                    for (int stripe = 0; stripe < rowBytes; stripe += L) {
-                        crumbs(scratch, block, taken, depth, codes + stripe, stride, count,
-                                target + (long) stripe * Float.BYTES);
-                    }
-                } else {
-                    for (int column = 0; column < BLOCK; column += L) {
-                        codes(scratch, block, taken, depth, codes, stride, bits, column, count, target);
-                    }
-                }
+                + touch(scales, (to - from) * HALF, taken, depth, PANEL * HALF)
+                + touch(zeros, (to - from) * HALF, taken, depth, PANEL * HALF);
+        return scratch;
+    }
+
+    /** Writes {@code count} rows of scores of a block, for whose L blocks {@link #fold} has prepared. */
+    private static void multiply(
+            Scratch scratch, long panel, int block, int bits, int depth, int count, long target) {
+        int rowBytes = rowBytes(bits, BLOCK);
+        long codes = panel + (long) block * rowBytes;
+        int lane = block % L;
+        if (count == 1) {
+            for (int column = 0; column < BLOCK; column += L) {
+                oneRow(scratch, lane, depth, codes, bits, column, target);
             }
+        } else if (bits == 4 && Lanes.WIDE) {
+            wholeNibbles(scratch, lane, depth, codes, count, target);
+        } else if (bits == 4) {
+            for (int stripe = 0; stripe < rowBytes; stripe += L) {
+                nibbles(scratch, lane, depth, codes + stripe, count,
+                        target + (stripe / UNIT * 2L * UNIT + stripe % UNIT) * Float.BYTES);
+            }
+        } else if (bits == 2) {
+            for (int stripe = 0; stripe < rowBytes; stripe += L) {
+                crumbs(scratch, lane, depth, codes + stripe, count, target + (long) stripe * Float.BYTES);
+            }
+        } else {
+            for (int column = 0; column < BLOCK; column += L) {
+                codes(scratch, lane, depth, codes, bits, column, count, target);
+            }
+        }
+    }
+
+    /** The largest of {@code rows} scores of each token of a block, and of what is there already if it is to be {@code kept}. */
+    private static void largest(long scores, int rows, boolean kept, long rank) {
+        long from = NativeMemory.base(scores);
+        long to = NativeMemory.base(rank);
+        for (int t = 0; t < ROW; t += Float.BYTES * L) {
+            FloatVector best = fromMemorySegment(F, ALL, NativeMemory.at(from, t), ORDER);
+            for (int r = 1; r < rows; r++) {
+                FloatVector x = fromMemorySegment(F, ALL, NativeMemory.at(from, t + r * ROW), ORDER);
+                best = best.blend(x, best.compare(LT, x));
+            }
+            if (kept) {
+                FloatVector x = fromMemorySegment(F, ALL, NativeMemory.at(to, t), ORDER);
+                best = best.blend(x, best.compare(LT, x));
+            }
+            best.intoMemorySegment(ALL, NativeMemory.at(to, t), ORDER);
         }
     }
 
@@ -139,68 +210,71 @@ final class IndexProduct {
         return sum;
     }
 
-    /**
-     * Products of all queries and scales, and the sums of queries times zero points, for the blocks {@code [from, to)} of the
-     * panel; {@code from} is a multiple of L.
-     */
-    private static void fold(
-            Scratch scratch, long scales, long zeros, int from, int to, int[] taken, int depth, long q, long qStride,
-            int rows) {
-        float[] a = scratch.a;
-        float[] bias = scratch.bias;
+    /** Brings the queries of up to four rows together, channel by channel. */
+    private static void queries(Scratch scratch, int[] taken, int depth, long q, long qStride, int rows) {
         float[] queries = scratch.queries;
         for (int i = 0; i < depth; i++) {
             for (int r = 0; r < ROWS; r++) {
                 queries[i * ROWS + r] = r < rows ? Lanes.scalar(q + r * qStride + taken[i] * 4L) : 0;
             }
         }
-        long scaleBase = NativeMemory.base(scales);
-        long zeroBase = NativeMemory.base(zeros);
-        for (int b = from; b < to; b += L) {
-            FloatVector bias0 = FloatVector.zero(F);
-            FloatVector bias1 = bias0;
-            FloatVector bias2 = bias0;
-            FloatVector bias3 = bias0;
-            for (int i = 0; i < depth; i++) {
-                int half = (taken[i] * PANEL + b) * HALF;
-                FloatVector scale = ((IntVector) ShortVector
-                        .fromMemorySegment(S, ALL, NativeMemory.at(scaleBase, half), ORDER).convertShape(S2I, I, 0))
-                        .lanewise(LSHL, 13).and(HALF_BITS).reinterpretAsFloats().mul(HALF_FACTOR);
-                FloatVector zero = ((IntVector) ShortVector
-                        .fromMemorySegment(S, ALL, NativeMemory.at(zeroBase, half), ORDER).convertShape(S2I, I, 0))
-                        .lanewise(LSHL, 13).and(HALF_BITS).reinterpretAsFloats().mul(HALF_FACTOR);
-                int target = i * ROWS * PANEL + b;
-                FloatVector x = FloatVector.broadcast(F, queries[i * ROWS]);
-                scale.mul(x).intoArray(a, target);
-                bias0 = zero.fma(x, bias0);
-                x = FloatVector.broadcast(F, queries[i * ROWS + 1]);
-                scale.mul(x).intoArray(a, target + PANEL);
-                bias1 = zero.fma(x, bias1);
-                x = FloatVector.broadcast(F, queries[i * ROWS + 2]);
-                scale.mul(x).intoArray(a, target + 2 * PANEL);
-                bias2 = zero.fma(x, bias2);
-                x = FloatVector.broadcast(F, queries[i * ROWS + 3]);
-                scale.mul(x).intoArray(a, target + 3 * PANEL);
-                bias3 = zero.fma(x, bias3);
-            }
-            bias0.intoArray(bias, b);
-            bias1.intoArray(bias, PANEL + b);
-            bias2.intoArray(bias, 2 * PANEL + b);
-            bias3.intoArray(bias, 3 * PANEL + b);
+    }
+
+    /**
+     * Products of all queries and scales, and the sums of queries times zero points, for the L blocks of the panel from
+     * {@code first} on.
+     */
+    private static void fold(
+            Scratch scratch, long panel, int first, int bits, int headSize, int[] taken, int depth) {
+        float[] a = scratch.a;
+        float[] bias = scratch.bias;
+        float[] queries = scratch.queries;
+        float[] shifts = scratch.shifts;
+        long scaleBase = NativeMemory.base(panel + BlockLayout.panelScales(bits, headSize));
+        long zeroBase = NativeMemory.base(panel + BlockLayout.panelZeros(bits, headSize));
+        FloatVector bias0 = FloatVector.broadcast(F, shifts[0]);
+        FloatVector bias1 = FloatVector.broadcast(F, shifts[1]);
+        FloatVector bias2 = FloatVector.broadcast(F, shifts[2]);
+        FloatVector bias3 = FloatVector.broadcast(F, shifts[3]);
+        for (int i = 0; i < depth; i++) {
+            int half = (taken[i] * PANEL + first) * HALF;
+            FloatVector scale = ((IntVector) ShortVector
+                    .fromMemorySegment(S, ALL, NativeMemory.at(scaleBase, half), ORDER).convertShape(S2I, I, 0))
+                    .lanewise(LSHL, 13).and(HALF_BITS).reinterpretAsFloats().mul(HALF_FACTOR);
+            FloatVector zero = ((IntVector) ShortVector
+                    .fromMemorySegment(S, ALL, NativeMemory.at(zeroBase, half), ORDER).convertShape(S2I, I, 0))
+                    .lanewise(LSHL, 13).and(HALF_BITS).reinterpretAsFloats().mul(HALF_FACTOR);
+            int target = i * ROWS * L;
+            FloatVector x = FloatVector.broadcast(F, queries[i * ROWS]);
+            scale.mul(x).intoArray(a, target);
+            bias0 = zero.fma(x, bias0);
+            x = FloatVector.broadcast(F, queries[i * ROWS + 1]);
+            scale.mul(x).intoArray(a, target + L);
+            bias1 = zero.fma(x, bias1);
+            x = FloatVector.broadcast(F, queries[i * ROWS + 2]);
+            scale.mul(x).intoArray(a, target + 2 * L);
+            bias2 = zero.fma(x, bias2);
+            x = FloatVector.broadcast(F, queries[i * ROWS + 3]);
+            scale.mul(x).intoArray(a, target + 3 * L);
+            bias3 = zero.fma(x, bias3);
         }
+        bias0.intoArray(bias, 0);
+        bias1.intoArray(bias, L);
+        bias2.intoArray(bias, 2 * L);
+        bias3.intoArray(bias, 3 * L);
     }
 
     /** Four rows of scores of L tokens, and of the L tokens whose codes are the high nibbles of the same bytes. */
     private static void nibbles(
-            Scratch scratch, int block, int depth, long stripe, int rows, long s) {
+            Scratch scratch, int lane, int depth, long stripe, int rows, long s) {
         float[] a = scratch.a;
         int[] offsets = scratch.offsets;
         long base = NativeMemory.base(stripe);
         float[] bias = scratch.bias;
-        FloatVector low0 = FloatVector.broadcast(F, bias[block]);
-        FloatVector low1 = FloatVector.broadcast(F, bias[PANEL + block]);
-        FloatVector low2 = FloatVector.broadcast(F, bias[2 * PANEL + block]);
-        FloatVector low3 = FloatVector.broadcast(F, bias[3 * PANEL + block]);
+        FloatVector low0 = FloatVector.broadcast(F, bias[lane]);
+        FloatVector low1 = FloatVector.broadcast(F, bias[L + lane]);
+        FloatVector low2 = FloatVector.broadcast(F, bias[2 * L + lane]);
+        FloatVector low3 = FloatVector.broadcast(F, bias[3 * L + lane]);
         FloatVector high0 = low0;
         FloatVector high1 = low1;
         FloatVector high2 = low2;
@@ -210,17 +284,17 @@ final class IndexProduct {
                     .convertShape(ZERO_EXTEND_B2I, I, 0);
             FloatVector low = (FloatVector) bytes.and(15).convert(I2F, 0);
             FloatVector high = (FloatVector) bytes.lanewise(LSHR, 4).convert(I2F, 0);
-            int at = i * ROWS * PANEL + block;
+            int at = i * ROWS * L + lane;
             FloatVector x = FloatVector.broadcast(F, a[at]);
             low0 = low.fma(x, low0);
             high0 = high.fma(x, high0);
-            x = FloatVector.broadcast(F, a[at + PANEL]);
+            x = FloatVector.broadcast(F, a[at + L]);
             low1 = low.fma(x, low1);
             high1 = high.fma(x, high1);
-            x = FloatVector.broadcast(F, a[at + 2 * PANEL]);
+            x = FloatVector.broadcast(F, a[at + 2 * L]);
             low2 = low.fma(x, low2);
             high2 = high.fma(x, high2);
-            x = FloatVector.broadcast(F, a[at + 3 * PANEL]);
+            x = FloatVector.broadcast(F, a[at + 3 * L]);
             low3 = low.fma(x, low3);
             high3 = high.fma(x, high3);
         }
@@ -242,49 +316,49 @@ final class IndexProduct {
 
     /** Four rows of scores of four times L tokens, whose codes of two bits share the same bytes. */
     private static void crumbs(
-            Scratch scratch, int block, int[] taken, int depth, long stripe, int stride, int rows, long s) {
+            Scratch scratch, int lane, int depth, long stripe, int rows, long s) {
         float[] a = scratch.a;
         float[] bias = scratch.bias;
-        FloatVector sum00 = FloatVector.broadcast(F, bias[block]);
+        FloatVector sum00 = FloatVector.broadcast(F, bias[lane]);
         FloatVector sum01 = sum00;
         FloatVector sum02 = sum00;
         FloatVector sum03 = sum00;
-        FloatVector sum10 = FloatVector.broadcast(F, bias[PANEL + block]);
+        FloatVector sum10 = FloatVector.broadcast(F, bias[L + lane]);
         FloatVector sum11 = sum10;
         FloatVector sum12 = sum10;
         FloatVector sum13 = sum10;
-        FloatVector sum20 = FloatVector.broadcast(F, bias[2 * PANEL + block]);
+        FloatVector sum20 = FloatVector.broadcast(F, bias[2 * L + lane]);
         FloatVector sum21 = sum20;
         FloatVector sum22 = sum20;
         FloatVector sum23 = sum20;
-        FloatVector sum30 = FloatVector.broadcast(F, bias[3 * PANEL + block]);
+        FloatVector sum30 = FloatVector.broadcast(F, bias[3 * L + lane]);
         FloatVector sum31 = sum30;
         FloatVector sum32 = sum30;
         FloatVector sum33 = sum30;
         for (int i = 0; i < depth; i++) {
-            IntVector bytes = (IntVector) ByteVector.fromMemorySegment(B, ALL, stripe + (long) taken[i] * stride, ORDER)
+            IntVector bytes = (IntVector) ByteVector.fromMemorySegment(B, ALL, stripe + scratch.offsets[i], ORDER)
                     .convertShape(ZERO_EXTEND_B2I, I, 0);
             FloatVector code0 = (FloatVector) bytes.and(3).convert(I2F, 0);
             FloatVector code1 = (FloatVector) bytes.lanewise(LSHR, 2).and(3).convert(I2F, 0);
             FloatVector code2 = (FloatVector) bytes.lanewise(LSHR, 4).and(3).convert(I2F, 0);
             FloatVector code3 = (FloatVector) bytes.lanewise(LSHR, 6).convert(I2F, 0);
-            int at = i * ROWS * PANEL + block;
+            int at = i * ROWS * L + lane;
             FloatVector x = FloatVector.broadcast(F, a[at]);
             sum00 = code0.fma(x, sum00);
             sum01 = code1.fma(x, sum01);
             sum02 = code2.fma(x, sum02);
             sum03 = code3.fma(x, sum03);
-            x = FloatVector.broadcast(F, a[at + PANEL]);
+            x = FloatVector.broadcast(F, a[at + L]);
             sum10 = code0.fma(x, sum10);
             sum11 = code1.fma(x, sum11);
             sum12 = code2.fma(x, sum12);
             sum13 = code3.fma(x, sum13);
-            x = FloatVector.broadcast(F, a[at + 2 * PANEL]);
+            x = FloatVector.broadcast(F, a[at + 2 * L]);
             sum20 = code0.fma(x, sum20);
             sum21 = code1.fma(x, sum21);
             sum22 = code2.fma(x, sum22);
             sum23 = code3.fma(x, sum23);
-            x = FloatVector.broadcast(F, a[at + 3 * PANEL]);
+            x = FloatVector.broadcast(F, a[at + 3 * L]);
             sum30 = code0.fma(x, sum30);
             sum31 = code1.fma(x, sum31);
             sum32 = code2.fma(x, sum32);
@@ -319,27 +393,27 @@ final class IndexProduct {
      * for the same broadcasts.
      */
     private static void wholeNibbles(
-            Scratch scratch, int block, int[] taken, int depth, long codes, int stride, int rows, long s) {
+            Scratch scratch, int lane, int depth, long codes, int rows, long s) {
         float[] a = scratch.a;
         float[] bias = scratch.bias;
-        FloatVector sum00 = FloatVector.broadcast(F, bias[block]);
+        FloatVector sum00 = FloatVector.broadcast(F, bias[lane]);
         FloatVector sum01 = sum00;
         FloatVector sum02 = sum00;
         FloatVector sum03 = sum00;
-        FloatVector sum10 = FloatVector.broadcast(F, bias[PANEL + block]);
+        FloatVector sum10 = FloatVector.broadcast(F, bias[L + lane]);
         FloatVector sum11 = sum10;
         FloatVector sum12 = sum10;
         FloatVector sum13 = sum10;
-        FloatVector sum20 = FloatVector.broadcast(F, bias[2 * PANEL + block]);
+        FloatVector sum20 = FloatVector.broadcast(F, bias[2 * L + lane]);
         FloatVector sum21 = sum20;
         FloatVector sum22 = sum20;
         FloatVector sum23 = sum20;
-        FloatVector sum30 = FloatVector.broadcast(F, bias[3 * PANEL + block]);
+        FloatVector sum30 = FloatVector.broadcast(F, bias[3 * L + lane]);
         FloatVector sum31 = sum30;
         FloatVector sum32 = sum30;
         FloatVector sum33 = sum30;
         for (int i = 0; i < depth; i++) {
-            long channel = codes + (long) taken[i] * stride;
+            long channel = codes + scratch.offsets[i];
             IntVector bytes = (IntVector) ByteVector.fromMemorySegment(B, ALL, channel, ORDER)
                     .convertShape(ZERO_EXTEND_B2I, I, 0);
             FloatVector code0 = (FloatVector) bytes.and(15).convert(I2F, 0);
@@ -348,23 +422,23 @@ final class IndexProduct {
                     .convertShape(ZERO_EXTEND_B2I, I, 0);
             FloatVector code2 = (FloatVector) bytes.and(15).convert(I2F, 0);
             FloatVector code3 = (FloatVector) bytes.lanewise(LSHR, 4).convert(I2F, 0);
-            int at = i * ROWS * PANEL + block;
+            int at = i * ROWS * L + lane;
             FloatVector x = FloatVector.broadcast(F, a[at]);
             sum00 = code0.fma(x, sum00);
             sum01 = code1.fma(x, sum01);
             sum02 = code2.fma(x, sum02);
             sum03 = code3.fma(x, sum03);
-            x = FloatVector.broadcast(F, a[at + PANEL]);
+            x = FloatVector.broadcast(F, a[at + L]);
             sum10 = code0.fma(x, sum10);
             sum11 = code1.fma(x, sum11);
             sum12 = code2.fma(x, sum12);
             sum13 = code3.fma(x, sum13);
-            x = FloatVector.broadcast(F, a[at + 2 * PANEL]);
+            x = FloatVector.broadcast(F, a[at + 2 * L]);
             sum20 = code0.fma(x, sum20);
             sum21 = code1.fma(x, sum21);
             sum22 = code2.fma(x, sum22);
             sum23 = code3.fma(x, sum23);
-            x = FloatVector.broadcast(F, a[at + 3 * PANEL]);
+            x = FloatVector.broadcast(F, a[at + 3 * L]);
             sum30 = code0.fma(x, sum30);
             sum31 = code1.fma(x, sum31);
             sum32 = code2.fma(x, sum32);
@@ -396,26 +470,25 @@ final class IndexProduct {
 
     /** Four rows of scores of L tokens, codes of any precision. */
     private static void codes(
-            Scratch scratch, int block, int[] taken, int depth, long codes, int stride, int bits, int column, int rows,
-            long s) {
+            Scratch scratch, int lane, int depth, long codes, int bits, int column, int rows, long s) {
         float[] a = scratch.a;
         float[] bias = scratch.bias;
         long stripe = codes + BlockLayout.codeByte(bits, column);
         int shift = BlockLayout.codeShift(bits, column);
         int mask = BlockLayout.maxCode(bits);
-        FloatVector sum0 = FloatVector.broadcast(F, bias[block]);
-        FloatVector sum1 = FloatVector.broadcast(F, bias[PANEL + block]);
-        FloatVector sum2 = FloatVector.broadcast(F, bias[2 * PANEL + block]);
-        FloatVector sum3 = FloatVector.broadcast(F, bias[3 * PANEL + block]);
+        FloatVector sum0 = FloatVector.broadcast(F, bias[lane]);
+        FloatVector sum1 = FloatVector.broadcast(F, bias[L + lane]);
+        FloatVector sum2 = FloatVector.broadcast(F, bias[2 * L + lane]);
+        FloatVector sum3 = FloatVector.broadcast(F, bias[3 * L + lane]);
         for (int i = 0; i < depth; i++) {
-            IntVector bytes = (IntVector) ByteVector.fromMemorySegment(B, ALL, stripe + (long) taken[i] * stride, ORDER)
+            IntVector bytes = (IntVector) ByteVector.fromMemorySegment(B, ALL, stripe + scratch.offsets[i], ORDER)
                     .convertShape(ZERO_EXTEND_B2I, I, 0);
             FloatVector code = (FloatVector) bytes.lanewise(LSHR, shift).and(mask).convert(I2F, 0);
-            int at = i * ROWS * PANEL + block;
+            int at = i * ROWS * L + lane;
             sum0 = code.fma(FloatVector.broadcast(F, a[at]), sum0);
-            sum1 = code.fma(FloatVector.broadcast(F, a[at + PANEL]), sum1);
-            sum2 = code.fma(FloatVector.broadcast(F, a[at + 2 * PANEL]), sum2);
-            sum3 = code.fma(FloatVector.broadcast(F, a[at + 3 * PANEL]), sum3);
+            sum1 = code.fma(FloatVector.broadcast(F, a[at + L]), sum1);
+            sum2 = code.fma(FloatVector.broadcast(F, a[at + 2 * L]), sum2);
+            sum3 = code.fma(FloatVector.broadcast(F, a[at + 3 * L]), sum3);
         }
         long row = BLOCK * (long) Float.BYTES;
         long target = s + column * (long) Float.BYTES;
@@ -430,17 +503,17 @@ final class IndexProduct {
     }
 
     private static void oneRow(
-            Scratch scratch, int block, int[] taken, int depth, long codes, int stride, int bits, int column, long s) {
+            Scratch scratch, int lane, int depth, long codes, int bits, int column, long s) {
         float[] a = scratch.a;
         long stripe = codes + BlockLayout.codeByte(bits, column);
         int shift = BlockLayout.codeShift(bits, column);
         int mask = BlockLayout.maxCode(bits);
-        FloatVector sum = FloatVector.broadcast(F, scratch.bias[block]);
+        FloatVector sum = FloatVector.broadcast(F, scratch.bias[lane]);
         for (int i = 0; i < depth; i++) {
-            IntVector bytes = (IntVector) ByteVector.fromMemorySegment(B, ALL, stripe + (long) taken[i] * stride, ORDER)
+            IntVector bytes = (IntVector) ByteVector.fromMemorySegment(B, ALL, stripe + scratch.offsets[i], ORDER)
                     .convertShape(ZERO_EXTEND_B2I, I, 0);
             FloatVector code = (FloatVector) bytes.lanewise(LSHR, shift).and(mask).convert(I2F, 0);
-            sum = code.fma(FloatVector.broadcast(F, a[i * ROWS * PANEL + block]), sum);
+            sum = code.fma(FloatVector.broadcast(F, a[i * ROWS * L + lane]), sum);
         }
         sum.intoMemorySegment(ALL, s + column * (long) Float.BYTES, ORDER);
     }

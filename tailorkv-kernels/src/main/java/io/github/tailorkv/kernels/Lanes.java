@@ -46,11 +46,11 @@ final class Lanes {
     static final int HALF_BITS = 0x8fffe000;
     static final float HALF_FACTOR = 0x1p112f;
 
-    private static final float LOG2_E = 1.442695f;
-    private static final float LN_2_HIGH = 0.6933594f;
-    private static final float LN_2_LOW = -0.00021219444f;
+    static final float LOG2_E = 1.442695f;
+    static final float LN_2_HIGH = 0.6933594f;
+    static final float LN_2_LOW = -0.00021219444f;
     /** Adding 1.5 * 2^23 leaves the nearest integer in the low bits of the sum. */
-    private static final float ROUNDER = 0x1.8p23f;
+    static final float ROUNDER = 0x1.8p23f;
     private static final int ROUNDER_BITS = Float.floatToRawIntBits(ROUNDER);
     /** Steps between two powers of two in {@link #roughExponentials}: as many as leave 9 bits for sign and exponent. */
     private static final int FRACTION = 1 << 14;
@@ -61,7 +61,7 @@ final class Lanes {
      */
     private static final int POWER_BITS = (127 << 23) - (ROUNDER_BITS << FRACTION_SHIFT) - (int) (0.0575 * (1 << 23));
     /** Below it, exp would be subnormal. */
-    private static final float EXP_MIN = -87.33654f;
+    static final float EXP_MIN = -87.33654f;
 
     private Lanes() {}
 

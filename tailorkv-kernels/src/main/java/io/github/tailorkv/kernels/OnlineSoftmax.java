@@ -8,6 +8,9 @@ import static io.github.tailorkv.kernels.Lanes.ORDER;
 import static io.github.tailorkv.kernels.NativeMemory.ALL;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT_UNALIGNED;
 import static jdk.incubator.vector.FloatVector.fromMemorySegment;
+import static jdk.incubator.vector.VectorOperators.ADD;
+import static jdk.incubator.vector.VectorOperators.GT;
+import static jdk.incubator.vector.VectorOperators.LSHL;
 import static jdk.incubator.vector.VectorOperators.LT;
 import static jdk.incubator.vector.VectorOperators.MAX;
 
@@ -20,36 +23,92 @@ import jdk.incubator.vector.FloatVector;
  */
 final class OnlineSoftmax {
 
+    /** Bytes of a row of scores of a block, and of the state of a row. */
+    private static final int ROW = BLOCK * Float.BYTES;
+    private static final int STATE = 2 * Float.BYTES;
+
     private OnlineSoftmax() {}
 
-    /** One row of {@link AttentionKernels#softmaxStep}. */
+    /** {@link AttentionKernels#softmaxStep}. */
     static void step(
+            long s, int rows, int tokens, int valid, int rowsPerToken, float scale, float softCap, long states,
+            long acc,
+            int headSize) {
+        for (int r = 0; r < rows; r++) {
+            int visible = Math.clamp((long) valid + r / rowsPerToken, 0, tokens);
+            prepare(s + (long) r * ROW, visible, scale, softCap, states + (long) r * STATE,
+                    acc + (long) r * headSize * Float.BYTES, headSize);
+        }
+        exponentials(s, rows, states);
+    }
+
+    /** Scales a row and takes out what is not visible; raises the maximum and rescales what it is the measure of. */
+    private static void prepare(
             long s, int visible, float scale, float softCap, long state, long acc, int headSize) {
         float factor = scale;
         if (softCap > 0) {
             ScoreSelection.scale(s, BLOCK, scale, softCap);
             factor = 1;
         }
+        if (visible < BLOCK) {
+            hide(s, visible);
+        }
         FloatVector largest = FloatVector.broadcast(F, Float.NEGATIVE_INFINITY);
+        long row = NativeMemory.base(s);
         for (int t = 0; t < BLOCK; t += L) {
-            FloatVector x = fromMemorySegment(F, ALL, s + t * 4L, ORDER).mul(factor);
-            x = FloatVector.broadcast(F, Float.NEGATIVE_INFINITY).blend(x, IOTA.compare(LT, visible - t).cast(F));
-            x.intoMemorySegment(ALL, s + t * 4L, ORDER);
+            FloatVector x = fromMemorySegment(F, ALL, NativeMemory.at(row, t * 4), ORDER).mul(factor);
+            x.intoMemorySegment(ALL, NativeMemory.at(row, t * 4), ORDER);
             largest = largest.blend(x, largest.compare(LT, x));
         }
         float maximum = ALL.get(JAVA_FLOAT_UNALIGNED, state);
-        float newMaximum = Math.max(maximum, largest.reduceLanes(MAX));
-        float shift = newMaximum == Float.NEGATIVE_INFINITY ? 0 : newMaximum;
-
-        float total = Lanes.exponentials(s, 0, 1, BLOCK, shift, s);
-        float oldTotal = ALL.get(JAVA_FLOAT_UNALIGNED, state + 4);
-        if (newMaximum > maximum) {
+        // Looking for the largest lane takes longer than asking whether there is one to look for.
+        if (largest.compare(GT, maximum).anyTrue()) {
+            float newMaximum = largest.reduceLanes(MAX);
             float correction = Lanes.exp(maximum - newMaximum);
-            oldTotal *= correction;
             scale(acc, headSize, correction);
             ALL.set(JAVA_FLOAT_UNALIGNED, state, newMaximum);
+            ALL.set(JAVA_FLOAT_UNALIGNED, state + 4, correction * ALL.get(JAVA_FLOAT_UNALIGNED, state + 4));
         }
-        ALL.set(JAVA_FLOAT_UNALIGNED, state + 4, oldTotal + total);
+    }
+
+    /** Turns rows into weights, {@code exp(score - maximum)}, and adds them to the sums; see {@link Lanes#exponentials}. */
+    private static void exponentials(long s, int rows, long states) {
+        for (int r = 0; r < rows; r++) {
+            long row = NativeMemory.base(s + (long) r * ROW);
+            long state = states + (long) r * STATE;
+            float maximum = ALL.get(JAVA_FLOAT_UNALIGNED, state);
+            float shift = maximum == Float.NEGATIVE_INFINITY ? 0 : maximum;
+            FloatVector sum = FloatVector.zero(F);
+            for (int t = 0; t < BLOCK; t += L) {
+                FloatVector x = fromMemorySegment(F, ALL, NativeMemory.at(row, t * 4), ORDER).sub(shift);
+                FloatVector rounded = x.fma(FloatVector.broadcast(F, Lanes.LOG2_E),
+                        FloatVector.broadcast(F, Lanes.ROUNDER));
+                FloatVector n = rounded.sub(Lanes.ROUNDER);
+                FloatVector y = n.fma(FloatVector.broadcast(F, -Lanes.LN_2_HIGH), x);
+                y = n.fma(FloatVector.broadcast(F, -Lanes.LN_2_LOW), y);
+                FloatVector p = y.fma(FloatVector.broadcast(F, 0.0013814599f), FloatVector.broadcast(F, 0.008368717f));
+                p = p.fma(y, FloatVector.broadcast(F, 0.04166839f));
+                p = p.fma(y, FloatVector.broadcast(F, 0.16666521f));
+                p = p.fma(y, FloatVector.broadcast(F, 0.49999994f));
+                p = p.fma(y.mul(y), y).add(1);
+                FloatVector power = p.reinterpretAsInts().add(rounded.reinterpretAsInts().lanewise(LSHL, 23))
+                        .reinterpretAsFloats();
+                power = power.blend(0, x.compare(LT, Lanes.EXP_MIN));
+                sum = sum.add(power);
+                power.intoMemorySegment(ALL, NativeMemory.at(row, t * 4), ORDER);
+            }
+            float total = ALL.get(JAVA_FLOAT_UNALIGNED, state + 4) + sum.reduceLanes(ADD);
+            ALL.set(JAVA_FLOAT_UNALIGNED, state + 4, total);
+        }
+    }
+
+    /** Takes the scores from {@code visible} on out. */
+    private static void hide(long s, int visible) {
+        FloatVector nothing = FloatVector.broadcast(F, Float.NEGATIVE_INFINITY);
+        for (int t = 0; t < BLOCK; t += L) {
+            FloatVector x = fromMemorySegment(F, ALL, s + t * 4L, ORDER);
+            nothing.blend(x, IOTA.compare(LT, visible - t).cast(F)).intoMemorySegment(ALL, s + t * 4L, ORDER);
+        }
     }
 
     private static void scale(long x, int count, float factor) {

@@ -75,15 +75,11 @@ final class PanamaAttentionKernels implements AttentionKernels {
             float scale, float softCap,
             MemorySegment state, long stateOffset,
             MemorySegment acc, long accOffset, int headSize) {
-        long rowBytes = (long) headSize * FLOAT;
         long scores = address(s, sOffset, rows * TILE_ROW);
         long states = address(state, stateOffset, (long) rows * STATE);
-        long sums = address(acc, accOffset, rows * rowBytes);
-        for (int r = 0; r < rows; r++) {
-            int visible = Math.clamp((long) valid + r / rowsPerToken, 0, tokens);
-            OnlineSoftmax.step(scores + r * TILE_ROW, visible, scale, softCap, states + (long) r * STATE,
-                    sums + r * rowBytes, headSize);
-        }
+        long sums = address(acc, accOffset, (long) rows * headSize * FLOAT);
+        OnlineSoftmax.step(
+                scores, rows, tokens, valid, rowsPerToken, scale, softCap, states, sums, headSize);
     }
 
     @Override
@@ -160,6 +156,20 @@ final class PanamaAttentionKernels implements AttentionKernels {
                 channels == null ? ALL_CHANNELS : channels, channels == null ? headSize : channelCount,
                 address(q, qOffset, qStride, rows, (long) headSize * FLOAT), qStride, rows,
                 address(s, sOffset, TILE_ROW * rows * (to - from)));
+    }
+
+    @Override
+    public void indexRanks(
+            MemorySegment panel, long panelOffset, int from, int to, int bits, int headSize,
+            int @Nullable [] channels, int channelCount,
+            MemorySegment q, long qOffset, long qStride, int rows, float[] logSums,
+            MemorySegment rank, long rankOffset) {
+        Objects.checkFromToIndex(from, to, PANEL);
+        Objects.checkFromIndexSize(0, rows, logSums.length);
+        IndexProduct.ranks(address(panel, panelOffset, panelBytes(bits, headSize)), from, to, bits, headSize,
+                channels == null ? ALL_CHANNELS : channels, channels == null ? headSize : channelCount,
+                address(q, qOffset, qStride, rows, (long) headSize * FLOAT), qStride, rows, logSums,
+                address(rank, rankOffset, TILE_ROW * (to - from)));
     }
 
     @Override
@@ -360,11 +370,21 @@ final class PanamaAttentionKernels implements AttentionKernels {
     }
 
     @Override
+    public void logSums(MemorySegment s, long sOffset, int blocks, int rows, float weight, float[] logSums) {
+        ScoreSelection.logSums(address(s, sOffset, TILE_ROW * blocks * rows), blocks, rows, weight, logSums);
+    }
+
+    @Override
     public void rank(
-            MemorySegment s, long sOffset, int blocks, int rows, MemorySegment rank, long rankOffset,
-            int stretch, float[] maxima) {
-        ScoreSelection.rank(address(s, sOffset, (long) blocks * rows * BLOCK * FLOAT), blocks, rows,
-                address(rank, rankOffset, (long) blocks * BLOCK * FLOAT), stretch, maxima);
+            MemorySegment s, long sOffset, int blocks, int rows, float[] logSums, MemorySegment rank,
+            long rankOffset) {
+        ScoreSelection.rank(address(s, sOffset, TILE_ROW * blocks * rows), blocks, rows, logSums,
+                address(rank, rankOffset, TILE_ROW * blocks));
+    }
+
+    @Override
+    public void stretchMaxima(MemorySegment rank, long rankOffset, int blocks, int stretch, float[] maxima) {
+        ScoreSelection.stretchMaxima(address(rank, rankOffset, TILE_ROW * blocks), blocks, stretch, maxima);
     }
 
     @Override

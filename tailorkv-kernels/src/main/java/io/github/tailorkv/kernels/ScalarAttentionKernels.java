@@ -21,6 +21,7 @@ import static io.github.tailorkv.kernels.BlockLayout.rowBytes;
 import static io.github.tailorkv.kernels.BlockLayout.valueScales;
 import static io.github.tailorkv.kernels.BlockLayout.valueZeros;
 
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import java.lang.foreign.ValueLayout;
@@ -235,6 +236,22 @@ public final class ScalarAttentionKernels implements AttentionKernels {
                     s.set(F32, at(sOffset, ((block - from) * rows + r) * BLOCK + t), sum);
                 }
             }
+        }
+    }
+
+    @Override
+    public void indexRanks(
+            MemorySegment panel, long panelOffset, int from, int to, int bits, int headSize,
+            int @Nullable [] channels, int channelCount,
+            MemorySegment q, long qOffset, long qStride, int rows, float[] logSums,
+            MemorySegment rank, long rankOffset) {
+        int count = to - from;
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment s = arena.allocate((long) count * rows * BLOCK * FLOAT, FLOAT);
+            indexScores(
+                    panel, panelOffset, from, to, bits, headSize, channels, channelCount, q, qOffset, qStride, rows, s,
+                    0);
+            rank(s, 0, count, rows, logSums, rank, rankOffset);
         }
     }
 
@@ -629,10 +646,7 @@ public final class ScalarAttentionKernels implements AttentionKernels {
     }
 
     @Override
-    public void rank(
-            MemorySegment s, long sOffset, int blocks, int rows, MemorySegment rank, long rankOffset,
-            int stretch, float[] maxima) {
-        float[] logSumExp = new float[rows];
+    public void logSums(MemorySegment s, long sOffset, int blocks, int rows, float weight, float[] logSums) {
         for (int r = 0; r < rows; r++) {
             float maximum = Float.NEGATIVE_INFINITY;
             for (int b = 0; b < blocks; b++) {
@@ -641,24 +655,40 @@ public final class ScalarAttentionKernels implements AttentionKernels {
             float shift = maximum == Float.NEGATIVE_INFINITY ? 0 : maximum;
             float sum = 0;
             for (int b = 0; b < blocks; b++) {
+                float times = b == 0 ? 1 : weight;
                 for (int t = 0; t < BLOCK; t++) {
-                    sum += exp(s.get(F32, at(sOffset, (b * rows + r) * BLOCK + t)) - shift);
+                    sum += times * exp(s.get(F32, at(sOffset, (b * rows + r) * BLOCK + t)) - shift);
                 }
             }
-            logSumExp[r] = shift + (float) Math.log(sum);
+            logSums[r] = shift + (float) Math.log(sum);
         }
-        int columns = BLOCK / 4;
-        Arrays.fill(maxima, 0, (blocks + stretch - 1) / stretch * columns, Float.NEGATIVE_INFINITY);
+    }
+
+    @Override
+    public void rank(
+            MemorySegment s, long sOffset, int blocks, int rows, float[] logSums, MemorySegment rank,
+            long rankOffset) {
         for (int b = 0; b < blocks; b++) {
             for (int t = 0; t < BLOCK; t++) {
                 float best = Float.NEGATIVE_INFINITY;
                 for (int r = 0; r < rows; r++) {
-                    float share = s.get(F32, at(sOffset, (b * rows + r) * BLOCK + t)) - logSumExp[r];
+                    float share = s.get(F32, at(sOffset, (b * rows + r) * BLOCK + t)) - logSums[r];
                     best = share > best ? share : best;
                 }
                 rank.set(F32, at(rankOffset, b * BLOCK + t), best);
+            }
+        }
+    }
+
+    @Override
+    public void stretchMaxima(MemorySegment rank, long rankOffset, int blocks, int stretch, float[] maxima) {
+        int columns = BLOCK / 4;
+        Arrays.fill(maxima, 0, (blocks + stretch - 1) / stretch * columns, Float.NEGATIVE_INFINITY);
+        for (int b = 0; b < blocks; b++) {
+            for (int t = 0; t < BLOCK; t++) {
+                float x = rank.get(F32, at(rankOffset, b * BLOCK + t));
                 int column = b / stretch * columns + t % columns;
-                maxima[column] = Math.max(maxima[column], best);
+                maxima[column] = x > maxima[column] ? x : maxima[column];
             }
         }
     }

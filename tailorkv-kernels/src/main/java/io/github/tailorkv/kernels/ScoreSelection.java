@@ -32,7 +32,8 @@ final class ScoreSelection {
     private static final float LEAST_SUM = 0x1p-60f;
     private static final float LARGEST_SUM = 0x1p100f;
 
-    private static final ThreadLocal<float[]> LOG_SUMS = ThreadLocal.withInitial(() -> new float[16]);
+    /** Stretches that the tokens of a block fall into, by their position modulo it. */
+    private static final int COLUMNS = BLOCK / 4;
 
     private ScoreSelection() {}
 
@@ -67,23 +68,10 @@ final class ScoreSelection {
         }
     }
 
-    /** {@link AttentionKernels#rank}: the sum of every row, then the ranks of every block. */
-    static void rank(long s, int blocks, int rows, long rank, int stretch, float[] maxima) {
-        float[] logSumExp = LOG_SUMS.get();
-        if (logSumExp.length < rows) {
-            logSumExp = new float[rows];
-            LOG_SUMS.set(logSumExp);
-        }
+    /** {@link AttentionKernels#logSums}. */
+    static void logSums(long s, int blocks, int rows, float weight, float[] logSums) {
         for (int r = 0; r < rows; r++) {
-            logSumExp[r] = logSumExp(s + r * BLOCK_BYTES, rows * BLOCK_BYTES, blocks);
-        }
-        for (int b = 0, at = 0; b < blocks; b += stretch, at += BLOCK / 4) {
-            int count = Math.min(stretch, blocks - b);
-            if (rows == 4) {
-                sharesOfFour(s + BLOCK_BYTES * rows * b, count, logSumExp, rank + b * BLOCK_BYTES, maxima, at);
-            } else {
-                shares(s + BLOCK_BYTES * rows * b, count, rows, logSumExp, rank + b * BLOCK_BYTES, maxima, at);
-            }
+            logSums[r] = logSumExp(s + r * BLOCK_BYTES, rows * BLOCK_BYTES, blocks, weight);
         }
     }
 
@@ -91,13 +79,15 @@ final class ScoreSelection {
      * The shift only has to keep the powers within the range of a float, and the first block, where the sinks are, has a
      * score near the largest: looking for the largest itself is left for sums that show it is needed.
      */
-    private static float logSumExp(long row, long stride, int blocks) {
+    private static float logSumExp(long row, long stride, int blocks, float weight) {
         float shift = largest(row, stride, 1);
-        float sum = Lanes.roughExponentials(row, stride, blocks, shift);
+        float sum = Lanes.roughExponentials(row, stride, 1, shift)
+                + weight * Lanes.roughExponentials(row + stride, stride, blocks - 1, shift);
         if (!(sum > LEAST_SUM && sum < LARGEST_SUM)) {
             float maximum = largest(row, stride, blocks);
             shift = maximum == Float.NEGATIVE_INFINITY ? 0 : maximum;
-            sum = Lanes.exponentials(row, stride, blocks, BLOCK, shift, 0);
+            sum = Lanes.exponentials(row, stride, 1, BLOCK, shift, 0)
+                    + weight * Lanes.exponentials(row + stride, stride, blocks - 1, BLOCK, shift, 0);
         }
         return shift + (float) Math.log(sum);
     }
@@ -113,50 +103,36 @@ final class ScoreSelection {
         return largest.reduceLanes(MAX);
     }
 
-    private static void shares(
-            long s, int blocks, int rows, float[] logSumExp, long rank, float[] maxima, int at) {
-        for (int column = 0; column < BLOCK / 4; column += L) {
-            FloatVector largest = FloatVector.broadcast(F, Float.NEGATIVE_INFINITY);
-            for (int b = 0; b < blocks; b++) {
-                for (int t = column; t < BLOCK; t += BLOCK / 4) {
-                    long row = s + BLOCK_BYTES * rows * b + t * 4L;
-                    FloatVector best = fromMemorySegment(F, ALL, row, ORDER).sub(logSumExp[0]);
-                    for (int r = 1; r < rows; r++) {
-                        FloatVector share = fromMemorySegment(F, ALL, row + r * BLOCK_BYTES, ORDER).sub(logSumExp[r]);
-                        best = best.blend(share, best.compare(LT, share));
-                    }
-                    best.intoMemorySegment(ALL, rank + b * BLOCK_BYTES + t * 4L, ORDER);
-                    largest = largest.blend(best, largest.compare(LT, best));
+    /** {@link AttentionKernels#rank}. */
+    static void rank(long s, int blocks, int rows, float[] logSums, long rank) {
+        for (int b = 0; b < blocks; b++) {
+            for (int t = 0; t < BLOCK; t += L) {
+                long row = s + BLOCK_BYTES * rows * b + t * 4L;
+                FloatVector best = fromMemorySegment(F, ALL, row, ORDER).sub(logSums[0]);
+                for (int r = 1; r < rows; r++) {
+                    FloatVector share = fromMemorySegment(F, ALL, row + r * BLOCK_BYTES, ORDER).sub(logSums[r]);
+                    best = best.blend(share, best.compare(LT, share));
                 }
+                best.intoMemorySegment(ALL, rank + b * BLOCK_BYTES + t * 4L, ORDER);
             }
-            largest.intoArray(maxima, at + column);
         }
     }
 
-    /** {@link #shares} of four rows, as many as most models have to a head group. */
-    private static void sharesOfFour(long s, int blocks, float[] logSumExp, long rank, float[] maxima, int at) {
-        FloatVector sum0 = FloatVector.broadcast(F, -logSumExp[0]);
-        FloatVector sum1 = FloatVector.broadcast(F, -logSumExp[1]);
-        FloatVector sum2 = FloatVector.broadcast(F, -logSumExp[2]);
-        FloatVector sum3 = FloatVector.broadcast(F, -logSumExp[3]);
-        for (int column = 0; column < BLOCK / 4; column += L) {
-            FloatVector largest = FloatVector.broadcast(F, Float.NEGATIVE_INFINITY);
-            for (int b = 0; b < blocks; b++) {
-                long from = NativeMemory.base(s + 4 * BLOCK_BYTES * b);
-                long to = NativeMemory.base(rank + BLOCK_BYTES * b);
-                for (int t = 4 * column; t < 4 * BLOCK; t += BLOCK) {
-                    FloatVector best = fromMemorySegment(F, ALL, at(from, t), ORDER).add(sum0);
-                    FloatVector share = fromMemorySegment(F, ALL, at(from, t + ROW), ORDER).add(sum1);
-                    best = best.blend(share, best.compare(LT, share));
-                    share = fromMemorySegment(F, ALL, at(from, t + 2 * ROW), ORDER).add(sum2);
-                    best = best.blend(share, best.compare(LT, share));
-                    share = fromMemorySegment(F, ALL, at(from, t + 3 * ROW), ORDER).add(sum3);
-                    best = best.blend(share, best.compare(LT, share));
-                    best.intoMemorySegment(ALL, at(to, t), ORDER);
-                    largest = largest.blend(best, largest.compare(LT, best));
+    /** {@link AttentionKernels#stretchMaxima}. */
+    static void stretchMaxima(long rank, int blocks, int stretch, float[] maxima) {
+        for (int first = 0, at = 0; first < blocks; first += stretch, at += COLUMNS) {
+            int end = Math.min(blocks, first + stretch);
+            for (int column = 0; column < COLUMNS; column += L) {
+                FloatVector largest = FloatVector.broadcast(F, Float.NEGATIVE_INFINITY);
+                for (int b = first; b < end; b++) {
+                    long row = NativeMemory.base(rank + b * BLOCK_BYTES);
+                    for (int t = 4 * column; t < ROW; t += 4 * COLUMNS) {
+                        FloatVector x = fromMemorySegment(F, ALL, at(row, t), ORDER);
+                        largest = largest.blend(x, largest.compare(LT, x));
+                    }
                 }
+                largest.intoArray(maxima, at + column);
             }
-            largest.intoArray(maxima, at + column);
         }
     }
 

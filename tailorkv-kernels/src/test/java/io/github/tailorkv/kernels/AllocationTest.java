@@ -91,6 +91,10 @@ class AllocationTest {
             for (int rows : new int[] {1, 7}) {
                 calls.put("indexScores of " + rows + ", bits " + bits,
                         () -> kernels.indexScores(panel, 0, 3, 5, bits, h, channels, 16, b, 0, h * 4L, rows, c, 0));
+                float[] logSums = new float[rows];
+                calls.put("indexRanks of " + rows + ", bits " + bits,
+                        () -> kernels.indexRanks(
+                                panel, 0, 3, 5, bits, h, channels, 16, b, 0, h * 4L, rows, logSums, c, 0));
             }
         }
         for (int bits : new int[] {4, 8, 16}) {
@@ -114,7 +118,10 @@ class AllocationTest {
         calls.put("threshold", () -> kernels.threshold(values, 1001, 77, 77));
         calls.put("keepLargest", () -> kernels.keepLargest(values, indices, 1001, 77));
         calls.put("putKey", () -> kernels.putKey(a, 0, h, c, 0, 40));
-        calls.put("rank", () -> kernels.rank(a, 0, 9, 7, b, 0, 2, maxima));
+        float[] sums = new float[7];
+        calls.put("logSums", () -> kernels.logSums(a, 0, 9, 7, 3, sums));
+        calls.put("rank", () -> kernels.rank(a, 0, 9, 7, sums, b, 0));
+        calls.put("stretchMaxima", () -> kernels.stretchMaxima(a, 0, 9, 2, maxima));
         calls.put("max", () -> kernels.max(a, 0, 1001));
         calls.put("atLeast", () -> kernels.atLeast(a, 0, 1001, 1, indices, found));
         calls.put("rotate", () -> kernels.rotate(b, 0, 7, h, a, 0));

@@ -313,26 +313,36 @@ class AttentionKernelsTest {
 
     /** Of scores of which the first block has none that is near the largest, or is not finite. */
     @ParameterizedTest
-    @ValueSource(floats = {3, 60, 300, -60, -1000, Float.NEGATIVE_INFINITY})
-    void rankFarFromTheFirstBlock(float distance) {
+    @ValueSource(floats = {0, 3, 60, 300, -60, -1000, Float.NEGATIVE_INFINITY})
+    void logSums(float distance) {
         for (int rows : ROWS) {
-            int blocks = 2 + random.nextInt(8);
+            int blocks = 1 + random.nextInt(9);
             MemorySegment s = gaussian(blocks * rows * BLOCK);
             for (int i = rows * BLOCK; i < blocks * rows * BLOCK; i++) {
                 s.setAtIndex(F32, i, 3 * s.getAtIndex(F32, i) + distance);
             }
-            MemorySegment expected = memory.floats(blocks * BLOCK);
-            MemorySegment actual = memory.floats(blocks * BLOCK);
-            float[] expectedMaxima = new float[blocks * 16];
-            float[] actualMaxima = new float[blocks * 16];
-            scalar.rank(s, 0, blocks, rows, expected, 0, 1, expectedMaxima);
-            vector.rank(s, 0, blocks, rows, actual, 0, 1, actualMaxima);
-            for (int i = 0; i < blocks * BLOCK; i++) {
-                float wanted = expected.getAtIndex(F32, i);
-                assertEquals(wanted, actual.getAtIndex(F32, i), ROUGH + 1e-6f * Math.abs(wanted),
-                        message("token " + i));
+            float weight = random.nextBoolean() ? 1 : 1 + 20 * random.nextFloat();
+            float[] expected = new float[rows];
+            float[] actual = new float[rows];
+            scalar.logSums(s, 0, blocks, rows, weight, expected);
+            vector.logSums(s, 0, blocks, rows, weight, actual);
+            for (int r = 0; r < rows; r++) {
+                double sum = 0;
+                for (int b = 0; b < blocks; b++) {
+                    for (int t = 0; t < BLOCK; t++) {
+                        float x = s.getAtIndex(F32, (b * rows + r) * BLOCK + t);
+                        sum += (b == 0 ? 1 : weight) * Math.exp((double) x - distanceFrom(distance));
+                    }
+                }
+                float wanted = (float) (Math.log(sum) + distanceFrom(distance));
+                assertEquals(wanted, expected[r], 1e-4f + 1e-6f * Math.abs(wanted), message("scalar, row " + r));
+                assertEquals(wanted, actual[r], ROUGH + 1e-6f * Math.abs(wanted), message("row " + r));
             }
         }
+    }
+
+    private static float distanceFrom(float distance) {
+        return Float.isFinite(distance) ? Math.max(0, distance) : 0;
     }
 
     @ParameterizedTest
@@ -342,31 +352,37 @@ class AttentionKernelsTest {
             MemorySegment s = gaussian(blocks * rows * BLOCK);
             s.setAtIndex(F32, random.nextInt(BLOCK), Float.NEGATIVE_INFINITY);
             s.setAtIndex(F32, random.nextInt(BLOCK), 70);
+            float[] logSums = new float[rows];
+            for (int r = 0; r < rows; r++) {
+                logSums[r] = (float) (3 * random.nextGaussian());
+            }
             MemorySegment expected = memory.floats(blocks * BLOCK);
             MemorySegment actual = memory.floats(blocks * BLOCK);
-            int stretch = 1 + random.nextInt(4);
-            float[] expectedMaxima = new float[(blocks + stretch - 1) / stretch * 16];
-            float[] actualMaxima = new float[expectedMaxima.length];
-            scalar.rank(s, 0, blocks, rows, expected, 0, stretch, expectedMaxima);
-            vector.rank(s, 0, blocks, rows, actual, 0, stretch, actualMaxima);
-            float first = actual.getAtIndex(F32, 0) - expected.getAtIndex(F32, 0);
-            Arrays.fill(expectedMaxima, Float.NEGATIVE_INFINITY);
+            scalar.rank(s, 0, blocks, rows, logSums, expected, 0);
+            vector.rank(s, 0, blocks, rows, logSums, actual, 0);
+            assertSame(expected, actual, "rows " + rows);
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {1, 2, 3, 10})
+    void stretchMaxima(int blocks) {
+        MemorySegment ranks = gaussian(blocks * BLOCK);
+        ranks.setAtIndex(F32, random.nextInt(blocks * BLOCK), Float.NEGATIVE_INFINITY);
+        ranks.setAtIndex(F32, random.nextInt(blocks * BLOCK), Float.POSITIVE_INFINITY);
+        for (int stretch = 1; stretch <= blocks + 1; stretch++) {
+            float[] expected = new float[(blocks + stretch - 1) / stretch * 16];
+            float[] actual = new float[expected.length];
+            scalar.stretchMaxima(ranks, 0, blocks, stretch, expected);
+            vector.stretchMaxima(ranks, 0, blocks, stretch, actual);
+            assertArrayEquals(expected, actual, message("stretch " + stretch));
+            float[] wanted = new float[expected.length];
+            Arrays.fill(wanted, Float.NEGATIVE_INFINITY);
             for (int i = 0; i < blocks * BLOCK; i++) {
-                float wanted = expected.getAtIndex(F32, i);
-                float rank = actual.getAtIndex(F32, i);
-                if (Float.isFinite(wanted)) {
-                    assertEquals(wanted, rank, ROUGH, message("rows " + rows + ", token " + i));
-                } else {
-                    assertEquals(wanted, rank, message("rows " + rows + ", token " + i));
-                }
-                if (rows == 1 && Float.isFinite(wanted) && Float.isFinite(first)) {
-                    // The sum of a head may be off; its tokens among themselves are not.
-                    assertEquals(wanted + first, rank, 1e-4f, message("token " + i));
-                }
                 int column = i / BLOCK / stretch * 16 + i % 16;
-                expectedMaxima[column] = Math.max(expectedMaxima[column], rank);
+                wanted[column] = Math.max(wanted[column], ranks.getAtIndex(F32, i));
             }
-            assertArrayEquals(expectedMaxima, actualMaxima, message("maxima"));
+            assertArrayEquals(wanted, expected, message("scalar, stretch " + stretch));
         }
     }
 
@@ -501,6 +517,18 @@ class AttentionKernelsTest {
                             0);
                     assertClose(expected, actual, headSize * 16,
                             "bits " + bits + ", rows " + rows + ", channels " + count);
+                    float[] logSums = new float[rows];
+                    for (int r = 0; r < rows; r++) {
+                        logSums[r] = (float) (3 * random.nextGaussian());
+                    }
+                    expected = gaussian((to - from) * BLOCK);
+                    actual = gaussian((to - from) * BLOCK);
+                    scalar.indexRanks(panel, 0, from, to, bits, width, list, count, q, 0, stride * 4L, rows, logSums,
+                            expected, 0);
+                    vector.indexRanks(panel, 0, from, to, bits, width, list, count, q, 0, stride * 4L, rows, logSums,
+                            actual, 0);
+                    assertClose(expected, actual, headSize * 16,
+                            "ranks, bits " + bits + ", rows " + rows + ", channels " + count);
                 }
             }
         }

@@ -178,6 +178,38 @@ final class IndexedRows implements IndexedBlocks {
         }
     }
 
+    /**
+     * Ranks of the tokens of the blocks {@code [from, to)}, see {@link AttentionKernels#indexRanks}; the other arguments as
+     * for {@link #score}.
+     *
+     * @param logSums of each query row
+     * @param ranks room for {@code float[to - from][64]}
+     */
+    void rank(
+            int from,
+            int to,
+            int head,
+            int @Nullable [] critical,
+            int criticalCount,
+            MemorySegment q,
+            long qOffset,
+            long qStride,
+            int queryRows,
+            float[] logSums,
+            MemorySegment ranks,
+            long ranksOffset) {
+        for (int first = from; first < to;) {
+            int panel = first / BlockLayout.PANEL;
+            int start = panel * BlockLayout.PANEL;
+            int end = Math.min(to, start + BlockLayout.PANEL);
+            kernels.indexRanks(
+                    index.segment(panel), panelAt(panel, head), first - start, end - start, indexBits,
+                    channels.count(), critical, criticalCount, q, qOffset, qStride, queryRows, logSums, ranks,
+                    ranksOffset + (long) (first - from) * BlockLayout.BLOCK * Float.BYTES);
+            first = end;
+        }
+    }
+
     @Override
     public void accumulateCoarse(int block, int head, MemorySegment weights, long weightsOffset, DecodeScratch work) {
         if (coarseValues == null) {

@@ -5,7 +5,6 @@ import io.github.tailorkv.kernels.AttentionShape;
 import io.github.tailorkv.kernels.BlockLayout;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
-import java.util.Arrays;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
@@ -92,19 +91,12 @@ final class RecallCheck implements AutoCloseable {
                     block * blockBytes);
         }
         kernels.scaleScores(scores, 0, count * group * BlockLayout.BLOCK, shape.scale(), shape.softCap());
-        int perStretch = TopTokens.blocksPerStretch(count, chosenCount[head]);
-        float[] maxima = new float[TopTokens.stretches(count, perStretch)];
-        kernels.rank(scores, 0, count, group, scores, ranks, perStretch, maxima);
+        float[] logSums = new float[group];
+        kernels.logSums(scores, 0, count, group, 1, logSums);
+        kernels.rank(scores, 0, count, group, logSums, scores, ranks);
         int first = Math.min(sinks, count * BlockLayout.BLOCK);
         for (int token = 0; token < first; token++) {
             scores.set(ValueLayout.JAVA_FLOAT, ranks + 4L * token, Float.NEGATIVE_INFINITY);
-        }
-        // The first stretches lose the sinks.
-        int end = Math.min(count, perStretch) * BlockLayout.BLOCK;
-        Arrays.fill(maxima, 0, TopTokens.COLUMNS, Float.NEGATIVE_INFINITY);
-        for (int token = 0; token < end; token++) {
-            int stretch = token % TopTokens.COLUMNS;
-            maxima[stretch] = Math.max(maxima[stretch], scores.get(ValueLayout.JAVA_FLOAT, ranks + 4L * token));
         }
         int from = 0;
         while (from < chosenCount[head] && chosen[head][from] < first) {
@@ -112,7 +104,7 @@ final class RecallCheck implements AutoCloseable {
         }
         int k = chosenCount[head] - from;
         int[] best = new int[k];
-        int found = tops[slot].select(scores, ranks, count, maxima, maxima.length, k, best);
+        int found = tops[slot].select(scores, ranks, count, k, best);
         wanted[head] = found;
         hits[head] = common(chosen[head], from, chosenCount[head], best, found);
     }

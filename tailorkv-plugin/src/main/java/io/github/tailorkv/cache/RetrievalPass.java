@@ -5,10 +5,8 @@ import io.github.tailorkv.kernels.AttentionKernels;
 import io.github.tailorkv.kernels.AttentionShape;
 import io.github.tailorkv.kernels.BlockLayout;
 import io.github.tailorkv.spi.StepSample.Phase;
-import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
-import java.util.Arrays;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
@@ -22,8 +20,9 @@ import org.jspecify.annotations.Nullable;
  * takes the softmax of each head's own approximate scores and ranks a token by its largest share in any head. With a
  * tail, tokens that are not dominant take part with the 4 bits of the index and its coarse values.
  *
- * <p>A piece of work is a KV head. Where there are fewer of them than keep all threads busy, two rounds of pieces: scoring
- * (KV head and stretch of blocks), then selecting and attending (KV head).
+ * <p>A piece of work is a KV head. Where there are fewer of them than keep all threads busy, three rounds of pieces:
+ * preparing (KV head), ranking (KV head and stretch of blocks), then selecting and attending (KV head). Ranks lie in a place
+ * of each KV head then; otherwise each thread has one, which stays in its cache from head to head.
  */
 final class RetrievalPass implements AutoCloseable {
 
@@ -33,33 +32,22 @@ final class RetrievalPass implements AutoCloseable {
     private final DecodeScratch[] scratch;
     private final LayerProbe probe;
     private final TopTokens[] tops;
+    private final TokenRanking ranking;
     private final int[][] chosen;
-    private final float[][] maxima;
-    private final int[][] channels;
-    private final int[] channelCount;
-    private final float[][] weights;
-    private final GrowingBuffer scoreBuffer = new GrowingBuffer();
-    private final GrowingBuffer rankBuffer = new GrowingBuffer();
-    private final Arena arena = Arena.ofShared();
-    private final MemorySegment averaged;
-    private final MemorySegment scaled;
     private final int group;
-    private final int scoreRows;
     private final int headSize;
     private final long rowBytes;
     private final long groupBytes;
-    private final long blockScoreBytes;
 
     private @Nullable LayerCache layer;
     private MemorySegment q = MemorySegment.NULL;
     private MemorySegment out = MemorySegment.NULL;
-    private MemorySegment scores = MemorySegment.NULL;
-    private MemorySegment ranks = MemorySegment.NULL;
     private int sealed;
     private int length;
     private int stretches;
-    private final Workers.Job wholeJob = this::scoreAndAttend;
-    private final Workers.Job scoreJob = this::scoreStretch;
+    private final Workers.Job wholeJob = this::rankAndAttend;
+    private final Workers.Job prepareJob = this::prepare;
+    private final Workers.Job rankJob = this::rankStretch;
     private final Workers.Job attendJob = this::attend;
 
     RetrievalPass(AttentionKernels kernels, AttentionShape shape, Settings settings, DecodeScratch[] scratch,
@@ -73,19 +61,12 @@ final class RetrievalPass implements AutoCloseable {
         headSize = shape.headSize();
         rowBytes = (long) headSize * Float.BYTES;
         groupBytes = group * rowBytes;
-        scoreRows = settings.selection() == Settings.Selection.AVERAGED && !settings.tail() ? 1 : group;
-        blockScoreBytes = (long) scoreRows * BlockLayout.BLOCK * Float.BYTES;
         tops = new TopTokens[scratch.length];
         chosen = new int[scratch.length][settings.budget() + settings.sinks()];
-        maxima = new float[scratch.length][0];
         for (int slot = 0; slot < tops.length; slot++) {
             tops[slot] = new TopTokens(kernels);
         }
-        channels = new int[shape.kvHeads()][headSize];
-        channelCount = new int[shape.kvHeads()];
-        weights = new float[shape.kvHeads()][headSize];
-        averaged = arena.allocate(shape.kvHeads() * rowBytes, 64);
-        scaled = arena.allocate(shape.heads() * rowBytes, 64);
+        ranking = new TokenRanking(kernels, shape, settings, tops);
     }
 
     /** Attends from one token, already written behind {@code layer.length()} tokens. */
@@ -98,16 +79,13 @@ final class RetrievalPass implements AutoCloseable {
         int heads = shape.kvHeads();
         stretches = DecodePass.stretches(sealed, heads, workers.slots());
         int places = stretches == 1 ? workers.slots() : heads;
-        scores = scoreBuffer.atLeast((long) places * sealed * blockScoreBytes);
-        ranks = rankBuffer.atLeast((long) places * sealed * BlockLayout.BLOCK * Float.BYTES);
+        ranking.begin(blocks(), places);
         if (stretches == 1) {
             workers.run(wholeJob, heads);
             probe.lapPieces();
         } else {
-            for (int head = 0; head < heads; head++) {
-                prepareQueries((IndexedBlocks) layer.sealed(), head, 0);
-            }
-            workers.run(scoreJob, heads * stretches);
+            workers.run(prepareJob, heads);
+            workers.run(rankJob, heads * stretches);
             probe.lap(Phase.SCORE);
             workers.run(attendJob, heads);
             probe.lapPieces();
@@ -115,93 +93,26 @@ final class RetrievalPass implements AutoCloseable {
         this.layer = null;
     }
 
-    // ---- critical channels -----------------------------------------------------------------------------------------
-
-    /**
-     * Takes the queries of a head group in the channels that the index holds, scaled, which saves a pass over all scores, and
-     * chooses the critical ones.
-     */
-    private void prepareQueries(IndexedBlocks blocks, int head, int slot) {
-        int[] indexed = blocks.indexedChannels(head);
-        float scale = shape.scale();
-        for (int row = 0; row < group; row++) {
-            long from = head * groupBytes + row * rowBytes;
-            for (int i = 0; i < indexed.length; i++) {
-                float x = q.get(ValueLayout.JAVA_FLOAT, from + 4L * indexed[i]);
-                scaled.set(ValueLayout.JAVA_FLOAT, from + 4L * i, scale * x);
-            }
-        }
-        if (settings.tail()) {
-            return;
-        }
-        float[] extent = IndexedChannels.extent(blocks, head, settings);
-        float[] weight = weights[head];
-        Arrays.fill(weight, 0);
-        if (IndexedChannels.published(settings)) {
-            IndexedChannels.average(
-                    scaled, head * groupBytes, group, rowBytes, indexed.length, averaged, head * rowBytes);
-            IndexedChannels.addWeights(averaged, head * rowBytes, 1, rowBytes, extent, indexed.length, weight);
-        } else {
-            IndexedChannels.addWeights(scaled, head * groupBytes, group, rowBytes, extent, indexed.length, weight);
-        }
-        channelCount[head] = tops[slot].selectChannels(weight, indexed.length, settings.channels(), channels[head]);
+    private IndexedBlocks blocks() {
+        return (IndexedBlocks) Objects.requireNonNull(layer).sealed();
     }
 
-    // ---- approximate scores ----------------------------------------------------------------------------------------
-
-    /**
-     * Where scores lie: each head has a place of its own while several threads score it; otherwise each thread has one, which
-     * stays in its cache from head to head.
-     */
-    private long scoresAt(int place, int block) {
-        return ((long) place * sealed + block) * blockScoreBytes;
+    private void prepare(int head, int slot) {
+        ranking.prepare(blocks(), q, head, slot);
     }
 
-    private long ranksAt(int place) {
-        return (long) place * sealed * BlockLayout.BLOCK * Float.BYTES;
-    }
-
-    private void scoreStretch(int piece, int slot) {
+    private void rankStretch(int piece, int slot) {
         int head = piece / stretches;
         int stretch = piece % stretches;
-        score(
-                head,
-                head,
-                (int) ((long) sealed * stretch / stretches),
-                (int) ((long) sealed * (stretch + 1) / stretches));
+        int from = (int) ((long) sealed * stretch / stretches);
+        int to = (int) ((long) sealed * (stretch + 1) / stretches);
+        ranking.run(blocks(), head, head, from, to);
     }
 
-    private void score(int head, int place, int from, int to) {
-        IndexedBlocks blocks = (IndexedBlocks) Objects.requireNonNull(layer).sealed();
-        boolean one = scoreRows < group;
-        long queryAt = one ? head * rowBytes : head * groupBytes;
-        int @Nullable [] some = settings.tail() ? null : channels[head];
-        blocks.score(
-                from, to, head, some, channelCount[head], one ? averaged : scaled, queryAt, rowBytes, scoreRows, scores,
-                scoresAt(place, from));
-        if (shape.softCap() > 0) {
-            int count = (to - from) * scoreRows * BlockLayout.BLOCK;
-            kernels.scaleScores(scores, scoresAt(place, from), count, 1, shape.softCap());
-        }
-    }
-
-    private long rowAt(int place, int block, int row) {
-        return scoresAt(place, block) + 4L * row * BlockLayout.BLOCK;
-    }
-
-    // ---- exact attention over what was chosen ----------------------------------------------------------------------
-
-    private float[] maximaOf(int slot, int count) {
-        if (maxima[slot].length < count) {
-            maxima[slot] = new float[count + count / 4];
-        }
-        return maxima[slot];
-    }
-
-    private void scoreAndAttend(int head, int slot) {
+    private void rankAndAttend(int head, int slot) {
         probe.pieceBegins(slot);
-        prepareQueries((IndexedBlocks) Objects.requireNonNull(layer).sealed(), head, slot);
-        score(head, slot, 0, sealed);
+        prepare(head, slot);
+        ranking.run(blocks(), head, slot, 0, sealed);
         probe.scored(slot);
         attend(head, slot, slot);
     }
@@ -213,21 +124,12 @@ final class RetrievalPass implements AutoCloseable {
 
     private void attend(int head, int slot, int place) {
         LayerCache cache = Objects.requireNonNull(layer);
-        IndexedBlocks blocks = (IndexedBlocks) cache.sealed();
+        IndexedBlocks blocks = blocks();
         DecodeScratch work = scratch[slot];
-        int sinks = Math.min(settings.sinks(), sealed * BlockLayout.BLOCK);
-        int wanted = settings.budgetAt(sealed * BlockLayout.BLOCK) + sinks;
-        int perStretch = TopTokens.blocksPerStretch(sealed, wanted);
-        int stretchCount = TopTokens.stretches(sealed, perStretch);
-        float[] largest = maximaOf(slot, stretchCount);
-        kernels.rank(scores, scoresAt(place, 0), sealed, scoreRows, ranks, ranksAt(place), perStretch, largest);
-        for (int i = 0; i < sinks; i++) {
-            ranks.set(ValueLayout.JAVA_FLOAT, ranksAt(place) + 4L * i, Float.POSITIVE_INFINITY);
-            largest[i % TopTokens.COLUMNS] = Float.POSITIVE_INFINITY;
-        }
+        ranking.finish(head, place);
         int[] tokens = chosen[slot];
-        int count = tops[slot].select(ranks, ranksAt(place), sealed, largest, stretchCount, wanted, tokens);
-        probe.chose(head, tokens, count, settings.tail() ? headSize : channelCount[head]);
+        int count = choose(place, slot, tokens);
+        probe.chose(head, tokens, count, ranking.channels(head));
         probe.gathered(slot);
         long query = head * groupBytes;
         work.reset();
@@ -255,17 +157,30 @@ final class RetrievalPass implements AutoCloseable {
         probe.attended(slot);
     }
 
+    /** Writes the sinks and the tokens of the largest ranks to {@code tokens}, ascending, and returns how many they are. */
+    private int choose(int place, int slot, int[] tokens) {
+        MemorySegment ranks = ranking.ranks();
+        int sinks = Math.min(settings.sinks(), sealed * BlockLayout.BLOCK);
+        for (int i = 0; i < sinks; i++) {
+            ranks.set(ValueLayout.JAVA_FLOAT, ranking.rankAt(place, i), Float.POSITIVE_INFINITY);
+        }
+        int wanted = settings.budgetAt(sealed * BlockLayout.BLOCK) + sinks;
+        return tops[slot].select(ranks, ranking.rankAt(place, 0), sealed, wanted, tokens);
+    }
+
     /** Everything that was not chosen, from the scores that are there already and the coarse values. */
     private void attendTail(IndexedBlocks blocks, int head, int place, int[] tokens, int count, DecodeScratch work) {
+        MemorySegment scores = ranking.scores();
         for (int i = 0; i < count; i++) {
             int block = tokens[i] / BlockLayout.BLOCK;
             for (int row = 0; row < group; row++) {
-                long at = rowAt(place, block, row) + 4L * (tokens[i] % BlockLayout.BLOCK);
+                int inBlock = row * BlockLayout.BLOCK + tokens[i] % BlockLayout.BLOCK;
+                long at = ranking.scoreAt(place, block) + 4L * inBlock;
                 scores.set(ValueLayout.JAVA_FLOAT, at, Float.NEGATIVE_INFINITY);
             }
         }
         for (int block = 0; block < sealed; block++) {
-            long at = scoresAt(place, block);
+            long at = ranking.scoreAt(place, block);
             // Scaled and capped already.
             kernels.softmaxStep(
                     scores,
@@ -287,8 +202,6 @@ final class RetrievalPass implements AutoCloseable {
 
     @Override
     public void close() {
-        scoreBuffer.close();
-        rankBuffer.close();
-        arena.close();
+        ranking.close();
     }
 }

@@ -19,9 +19,10 @@ final class TopTokens {
     /** The bound may let this part of k more survive than it has to, for that spares a few passes over the maxima. */
     private static final int SLACK = 16;
     /** Stretches that the tokens of a block fall into, by their position modulo it. */
-    static final int COLUMNS = BlockLayout.BLOCK / 4;
+    private static final int COLUMNS = BlockLayout.BLOCK / 4;
 
     private final AttentionKernels kernels;
+    private float[] maxima = new float[0];
     private int[] survivors = new int[1024];
     private float[] survivorScores = new float[1024];
 
@@ -29,34 +30,19 @@ final class TopTokens {
         this.kernels = kernels;
     }
 
-    /** Blocks to a group of sixteen stretches, for {@link AttentionKernels#rank}. */
-    static int blocksPerStretch(int blocks, int k) {
-        return Math.max(1, blocks * COLUMNS / (STRETCHES * Math.max(1, k)));
-    }
-
-    /** Stretches that {@code blocks} blocks fall into. */
-    static int stretches(int blocks, int blocksPerStretch) {
-        return (blocks + blocksPerStretch - 1) / blocksPerStretch * COLUMNS;
-    }
-
     /**
      * Writes the positions of the {@code k} largest scores to {@code chosen}, ascending; minus infinity is never chosen.
      *
      * @param scores {@code float[blocks][64]}
-     * @param stretchMaxima the largest score of each stretch, in any order
      * @return how many were written, fewer than k where there are fewer
      */
-    int select(MemorySegment scores, long offset, int blocks, float[] stretchMaxima, int stretches, int k,
-            int[] chosen) {
+    int select(MemorySegment scores, long offset, int blocks, int k, int[] chosen) {
         int count = blocks * BlockLayout.BLOCK;
         if (k <= 0 || count == 0) {
             return 0;
         }
         // Minus infinity marks what must not be chosen; the smallest finite number keeps it out.
-        float bound = -Float.MAX_VALUE;
-        if (stretches >= k) {
-            bound = Math.max(bound, kernels.threshold(stretchMaxima, stretches, k, k + k / SLACK));
-        }
+        float bound = Math.max(-Float.MAX_VALUE, lowerBound(scores, offset, blocks, k));
         if (survivors.length < count) {
             survivors = new int[count + count / 4];
             survivorScores = new float[count + count / 4];
@@ -65,6 +51,20 @@ final class TopTokens {
         int written = kernels.keepLargest(survivorScores, survivors, left, k);
         System.arraycopy(survivors, 0, chosen, 0, written);
         return written;
+    }
+
+    /** No more than the k-th largest score; minus infinity where there are too few stretches to say. */
+    private float lowerBound(MemorySegment scores, long offset, int blocks, int k) {
+        int perStretch = Math.max(1, blocks * COLUMNS / (STRETCHES * k));
+        int stretches = (blocks + perStretch - 1) / perStretch * COLUMNS;
+        if (stretches < k) {
+            return Float.NEGATIVE_INFINITY;
+        }
+        if (maxima.length < stretches) {
+            maxima = new float[stretches + stretches / 4];
+        }
+        kernels.stretchMaxima(scores, offset, blocks, perStretch, maxima);
+        return kernels.threshold(maxima, stretches, k, k + k / SLACK);
     }
 
     /**

@@ -1,0 +1,222 @@
+package io.github.tailorkv.cache;
+
+import io.github.tailorkv.config.Settings;
+import io.github.tailorkv.kernels.AttentionKernels;
+import io.github.tailorkv.kernels.AttentionShape;
+import io.github.tailorkv.kernels.BlockLayout;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.Arrays;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Ranks of all sealed tokens of a retrieval layer, from the critical channels of its index (TailorKV, section 3.3): a
+ * token's rank is the logarithm of its largest share of attention in any query head of the group, by approximate scores.
+ *
+ * <p>A share is a score less the logarithm of the sum of a head's exponentials, and in a long session that sum is estimated
+ * from a sixteenth of the tokens: runs of four blocks, one run in each panel of the index. The first block, which holds the
+ * sinks and with them often most of the sum, counts once, every other one for as many as there are for each. The sums only
+ * weigh the heads of a group against each other, so that none crowds out the rest. With them at hand one pass over the index
+ * goes from codes to ranks. Without, it would have to keep the scores of all heads, several times as many numbers as there
+ * are ranks, which fit into no cache that a core has for itself, and read them twice.
+ *
+ * <p>Scores are kept where something else needs them: a tail, or a cap that makes a score of them only afterwards.
+ */
+final class TokenRanking implements AutoCloseable {
+
+    /** Blocks of a sample that lie side by side in a panel of the index. */
+    private static final int RUN = 4;
+
+    /** Blocks from which on sums are estimated; the scores of fewer fit into a core's second-level cache. */
+    private static final int LEAST_SAMPLED = 128;
+
+    private final AttentionKernels kernels;
+    private final AttentionShape shape;
+    private final Settings settings;
+    private final TopTokens[] tops;
+    private final int[][] channels;
+    private final int[] channelCount;
+    private final float[][] weights;
+    private final float[][] logSums;
+    private final GrowingBuffer scoreBuffer = new GrowingBuffer();
+    private final GrowingBuffer rankBuffer = new GrowingBuffer();
+    private final GrowingBuffer[] sampleBuffers;
+    private final Arena arena = Arena.ofShared();
+    private final MemorySegment averaged;
+    private final MemorySegment scaled;
+    private final int group;
+    private final int rows;
+    private final int headSize;
+    private final long rowBytes;
+    private final long groupBytes;
+    private final long blockScoreBytes;
+
+    private MemorySegment scores = MemorySegment.NULL;
+    private MemorySegment ranks = MemorySegment.NULL;
+    private boolean keepsScores;
+    private int sealed;
+
+    TokenRanking(AttentionKernels kernels, AttentionShape shape, Settings settings, TopTokens[] tops) {
+        this.kernels = kernels;
+        this.shape = shape;
+        this.settings = settings;
+        this.tops = tops;
+        group = shape.groupSize();
+        headSize = shape.headSize();
+        rowBytes = (long) headSize * Float.BYTES;
+        groupBytes = group * rowBytes;
+        rows = settings.selection() == Settings.Selection.AVERAGED && !settings.tail() ? 1 : group;
+        blockScoreBytes = (long) rows * BlockLayout.BLOCK * Float.BYTES;
+        channels = new int[shape.kvHeads()][headSize];
+        channelCount = new int[shape.kvHeads()];
+        weights = new float[shape.kvHeads()][headSize];
+        logSums = new float[shape.kvHeads()][rows];
+        averaged = arena.allocate(shape.kvHeads() * rowBytes, 64);
+        scaled = arena.allocate(shape.heads() * rowBytes, 64);
+        sampleBuffers = new GrowingBuffer[tops.length];
+        Arrays.setAll(sampleBuffers, slot -> new GrowingBuffer());
+    }
+
+    /** Makes room for the ranks of {@code places} KV heads at a time. */
+    void begin(IndexedBlocks blocks, int places) {
+        sealed = blocks.size();
+        keepsScores = settings.tail() || shape.softCap() > 0 || sealed < LEAST_SAMPLED
+                || !(blocks instanceof IndexedRows);
+        if (keepsScores) {
+            scores = scoreBuffer.atLeast((long) places * sealed * blockScoreBytes);
+        }
+        ranks = rankBuffer.atLeast((long) places * sealed * BlockLayout.BLOCK * Float.BYTES);
+    }
+
+    /** Critical channels that a KV head was ranked by. */
+    int channels(int head) {
+        return settings.tail() ? headSize : channelCount[head];
+    }
+
+    MemorySegment ranks() {
+        return ranks;
+    }
+
+    /** Where the rank of a token is, one after the other, for the KV head that has this place. */
+    long rankAt(int place, int token) {
+        return Float.BYTES * ((long) place * sealed * BlockLayout.BLOCK + token);
+    }
+
+    MemorySegment scores() {
+        return scores;
+    }
+
+    /** Where the scores of a block are, {@code float[group][64]}, if a tail needs them. */
+    long scoreAt(int place, int block) {
+        return ((long) place * sealed + block) * blockScoreBytes;
+    }
+
+    // ---- queries and critical channels -----------------------------------------------------------------------------
+
+    /**
+     * Takes the queries of a head group in the channels that the index holds, scaled, which saves a pass over all scores,
+     * chooses the critical channels and estimates the sums.
+     */
+    void prepare(IndexedBlocks blocks, MemorySegment q, int head, int slot) {
+        int[] indexed = blocks.indexedChannels(head);
+        float scale = shape.scale();
+        for (int row = 0; row < group; row++) {
+            long from = head * groupBytes + row * rowBytes;
+            for (int i = 0; i < indexed.length; i++) {
+                float x = q.get(ValueLayout.JAVA_FLOAT, from + 4L * indexed[i]);
+                scaled.set(ValueLayout.JAVA_FLOAT, from + 4L * i, scale * x);
+            }
+        }
+        if (settings.tail()) {
+            return;
+        }
+        float[] extent = IndexedChannels.extent(blocks, head, settings);
+        float[] weight = weights[head];
+        Arrays.fill(weight, 0);
+        if (IndexedChannels.published(settings)) {
+            IndexedChannels.average(
+                    scaled, head * groupBytes, group, rowBytes, indexed.length, averaged, head * rowBytes);
+            IndexedChannels.addWeights(averaged, head * rowBytes, 1, rowBytes, extent, indexed.length, weight);
+        } else {
+            IndexedChannels.addWeights(scaled, head * groupBytes, group, rowBytes, extent, indexed.length, weight);
+        }
+        channelCount[head] = tops[slot].selectChannels(weight, indexed.length, settings.channels(), channels[head]);
+        if (!keepsScores && rows > 1) {
+            estimateSums(blocks, head, slot);
+        }
+    }
+
+    private void estimateSums(IndexedBlocks blocks, int head, int slot) {
+        MemorySegment samples = sampleBuffers[slot].atLeast(sampled(sealed) * blockScoreBytes);
+        int count = 0;
+        for (int panel = 0; panel * BlockLayout.PANEL < sealed; panel++) {
+            int first = panel * BlockLayout.PANEL;
+            // Wherever something repeats every so many tokens, runs fall on all parts of it.
+            int from = first + panel * RUN % BlockLayout.PANEL;
+            int to = Math.min(from + RUN, sealed);
+            if (from < to) {
+                score(blocks, head, from, to, samples, count * blockScoreBytes);
+                count += to - from;
+            }
+        }
+        kernels.logSums(samples, 0, count, rows, (sealed - 1f) / (count - 1), logSums[head]);
+    }
+
+    private static long sampled(int blocks) {
+        return (long) (blocks / BlockLayout.PANEL + 1) * RUN;
+    }
+
+    // ---- scores and ranks ------------------------------------------------------------------------------------------
+
+    /** Ranks the blocks {@code [from, to)}, or scores them where scores are kept. */
+    void run(IndexedBlocks blocks, int head, int place, int from, int to) {
+        if (keepsScores) {
+            score(blocks, head, from, to, scores, scoreAt(place, from));
+            if (shape.softCap() > 0) {
+                int count = (to - from) * rows * BlockLayout.BLOCK;
+                kernels.scaleScores(scores, scoreAt(place, from), count, 1, shape.softCap());
+            }
+        } else {
+            ((IndexedRows) blocks).rank(
+                    from, to, head, critical(head), channelCount[head], queries(), queryAt(head), rowBytes, rows,
+                    logSums[head], ranks, rankAt(place, from * BlockLayout.BLOCK));
+        }
+    }
+
+    /** Makes ranks of scores, once all blocks of a KV head have them. */
+    void finish(int head, int place) {
+        if (keepsScores) {
+            kernels.logSums(scores, scoreAt(place, 0), sealed, rows, 1, logSums[head]);
+            kernels.rank(scores, scoreAt(place, 0), sealed, rows, logSums[head], ranks, rankAt(place, 0));
+        }
+    }
+
+    private void score(IndexedBlocks blocks, int head, int from, int to, MemorySegment target, long at) {
+        blocks.score(
+                from, to, head, critical(head), channelCount[head], queries(), queryAt(head), rowBytes, rows, target,
+                at);
+    }
+
+    private int @Nullable [] critical(int head) {
+        return settings.tail() ? null : channels[head];
+    }
+
+    private MemorySegment queries() {
+        return rows < group ? averaged : scaled;
+    }
+
+    private long queryAt(int head) {
+        return head * (rows < group ? rowBytes : groupBytes);
+    }
+
+    @Override
+    public void close() {
+        scoreBuffer.close();
+        rankBuffer.close();
+        for (GrowingBuffer buffer : sampleBuffers) {
+            buffer.close();
+        }
+        arena.close();
+    }
+}

@@ -1,0 +1,160 @@
+package io.github.tailorkv.cache;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.github.tailorkv.config.Settings;
+import io.github.tailorkv.kernels.AttentionKernels;
+import io.github.tailorkv.kernels.AttentionShape;
+import io.github.tailorkv.kernels.BlockLayout;
+import io.github.tailorkv.kernels.KernelLadder;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.Arrays;
+import java.util.Random;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** Ranks against their definition: the largest share of a token in any head, by the scores of the same channels. */
+class TokenRankingTest {
+    private static final int HEAD_SIZE = 64;
+    /** How far a sum may be off that is not estimated. */
+    private static final double ROUGH = 0.041;
+
+    private final long seed = new Random().nextLong();
+    private final Random random = new Random(seed);
+
+    /** Keys that are alike within a stretch of text, of which each has its own mean; the first one draws attention. */
+    private IndexedRows blocks(AttentionKernels kernels, AttentionShape shape, int count, float[] sink) {
+        IndexedRows blocks = new IndexedRows(kernels, shape, IndexedChannels.all(shape), 4, 8, false, BlockStore.RAM);
+        blocks.add(count);
+        try (DecodeScratch work = new DecodeScratch(kernels, shape)) {
+            float[] topic = new float[HEAD_SIZE];
+            for (int block = 0; block < count; block++) {
+                for (int c = 0; block % 5 == 0 && c < HEAD_SIZE; c++) {
+                    topic[c] = (float) (0.5 * random.nextGaussian());
+                }
+                for (int head = 0; head < shape.kvHeads(); head++) {
+                    for (int i = 0; i < HEAD_SIZE * BlockLayout.BLOCK; i++) {
+                        int c = i / BlockLayout.BLOCK;
+                        float key = (float) random.nextGaussian() + topic[c];
+                        boolean first = block == 0 && i % BlockLayout.BLOCK == 0;
+                        work.memory.set(ValueLayout.JAVA_FLOAT, work.keys + 4L * i, first ? sink[c] : key);
+                    }
+                    blocks.seal(block, head, work.memory, work.keys, work.values);
+                }
+            }
+        }
+        return blocks;
+    }
+
+    @ParameterizedTest
+    @CsvSource({
+        "scalar, 1, 0.041", "panama, 1, 0.041", "panama, 70, 0.041", "panama, 127, 0.041", "scalar, 130, 0.5",
+        "panama, 128, 0.5", "panama, 130, 0.5", "panama, 300, 0.4"
+    })
+    void areSharesOfAllTokens(String ladder, int count, double tolerance) {
+        for (int group : new int[] {1, 3, 4, 6}) {
+            AttentionShape shape = new AttentionShape(2 * group, 2, HEAD_SIZE, 0.125f, 0);
+            compare(KernelLadder.choose(ladder), shape, count, tolerance, "channels=16");
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {3, 130})
+    void ofCappedScores(int count) {
+        AttentionShape shape = new AttentionShape(8, 2, HEAD_SIZE, 0.125f, 5);
+        compare(KernelLadder.choose("panama"), shape, count, ROUGH, "channels=16");
+    }
+
+    private void compare(AttentionKernels kernels, AttentionShape shape, int count, double tolerance, String... words) {
+        Settings settings = SessionDriver.settings(words);
+        int group = shape.groupSize();
+        float[] q = new float[shape.heads() * HEAD_SIZE];
+        for (int i = 0; i < q.length; i++) {
+            // Heads differ in how sharply they attend: scores spread by 0.3 to 1.2.
+            q[i] = (float) random.nextGaussian() * (0.3f + 0.9f * (i / HEAD_SIZE % group) / Math.max(1, group - 1));
+        }
+        float[] sink = new float[HEAD_SIZE];
+        for (int c = 0; c < HEAD_SIZE; c++) {
+            sink[c] = 3 * q[(group - 1) * HEAD_SIZE + c];
+        }
+        TopTokens[] tops = {new TopTokens(kernels), new TopTokens(kernels)};
+        try (Arena arena = Arena.ofConfined();
+                IndexedRows blocks = blocks(kernels, shape, count, sink);
+                TokenRanking ranking = new TokenRanking(kernels, shape, settings, tops)) {
+            MemorySegment queries = arena.allocateFrom(ValueLayout.JAVA_FLOAT, q);
+            ranking.begin(blocks, 2);
+            for (int head = 0; head < 2; head++) {
+                int slot = 1 - head;
+                ranking.prepare(blocks, queries, head, slot);
+                ranking.run(blocks, head, slot, 0, count / 3);
+                ranking.run(blocks, head, slot, count / 3, count);
+                ranking.finish(head, slot);
+                assertEquals(16, ranking.channels(head));
+                float[] ranks = ranking.ranks()
+                        .asSlice(ranking.rankAt(slot, 0), (long) count * BlockLayout.BLOCK * Float.BYTES)
+                        .toArray(ValueLayout.JAVA_FLOAT);
+                check(kernels, shape, blocks, q, head, ranks, tolerance);
+            }
+        }
+    }
+
+    private void check(AttentionKernels kernels, AttentionShape shape, IndexedRows blocks, float[] q, int head,
+            float[] ranks, double tolerance) {
+        int group = shape.groupSize();
+        int count = blocks.size();
+        int[] critical = critical(shape, blocks, q, head);
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment scores = arena.allocate((long) count * group * BlockLayout.BLOCK * Float.BYTES, 64);
+            MemorySegment queries = arena.allocateFrom(ValueLayout.JAVA_FLOAT, q);
+            blocks.score(
+                    0, count, head, critical, critical.length, queries, (long) head * group * HEAD_SIZE * Float.BYTES,
+                    HEAD_SIZE * 4L, group, scores, 0);
+            kernels.scaleScores(
+                    scores, 0, count * group * BlockLayout.BLOCK, shape.scale(), shape.softCap());
+            double[] sums = new double[group];
+            for (int i = 0; i < ranks.length * group; i++) {
+                sums[i / BlockLayout.BLOCK % group] += Math.exp(scores.getAtIndex(ValueLayout.JAVA_FLOAT, i));
+            }
+            double lowest = Double.POSITIVE_INFINITY;
+            double highest = Double.NEGATIVE_INFINITY;
+            for (int token = 0; token < ranks.length; token++) {
+                double share = Double.NEGATIVE_INFINITY;
+                for (int row = 0; row < group; row++) {
+                    int at = (token / BlockLayout.BLOCK * group + row) * BlockLayout.BLOCK + token % BlockLayout.BLOCK;
+                    double score = scores.getAtIndex(ValueLayout.JAVA_FLOAT, at);
+                    share = Math.max(share, score - Math.log(sums[row]));
+                }
+                lowest = Math.min(lowest, ranks[token] - share);
+                highest = Math.max(highest, ranks[token] - share);
+            }
+            // With one head alone nothing has to be weighed, and all ranks may be off by the same number.
+            double off = group == 1 ? (lowest + highest) / 2 : 0;
+            double least = lowest - off;
+            double most = highest - off;
+            assertTrue(
+                    least >= -tolerance && most <= tolerance,
+                    () -> "group " + group + ", blocks " + count + ", off by " + least + " to " + most + ", seed "
+                            + seed);
+        }
+    }
+
+    /** The sixteen channels of the largest weight. */
+    private static int[] critical(AttentionShape shape, IndexedRows blocks, float[] q, int head) {
+        int group = shape.groupSize();
+        float[] extent = blocks.keyRange(head);
+        float[] weights = new float[HEAD_SIZE];
+        for (int c = 0; c < HEAD_SIZE; c++) {
+            for (int row = 0; row < group; row++) {
+                weights[c] = Math.max(
+                        weights[c], Math.abs(shape.scale() * q[(head * group + row) * HEAD_SIZE + c]) * extent[c]);
+            }
+        }
+        int[] chosen = new int[HEAD_SIZE];
+        int written = new TopTokens(KernelLadder.choose("scalar")).selectChannels(weights, HEAD_SIZE, 16, chosen);
+        return Arrays.copyOf(chosen, written);
+    }
+}
