@@ -116,16 +116,22 @@ final class TokenRecords {
     }
 
     /**
-     * Line by line of all records, not record by record: so the loop is a few instructions a load, and the more loads the
-     * processor's window holds, the more of them wait at the same time.
+     * Three lines of one record after the other, which are what most records have: the loop is a few instructions a load, so
+     * that many of them fit into the processor's window and wait at the same time, and what is side by side comes together.
      */
     static void touch(long[] records, int count, int bytes) {
         int sum = 0;
+        int last = bytes - 1;
         int lines = (bytes + 2 * LINE - 1 - ALIGNMENT) / LINE;
-        for (int line = 0; line < lines; line++) {
-            int inRecord = Math.min(line * LINE, bytes - 1);
+        for (int line = 0; line < lines; line += 3) {
+            int first = Math.min(line * LINE, last);
+            int second = Math.min(first + LINE, last);
+            int third = Math.min(second + LINE, last);
             for (int i = 0; i < count; i++) {
-                sum += ALL.get(JAVA_BYTE, NativeMemory.at(NativeMemory.base(records[i]), inRecord));
+                long record = NativeMemory.base(records[i]);
+                sum += ALL.get(JAVA_BYTE, NativeMemory.at(record, first))
+                        + ALL.get(JAVA_BYTE, NativeMemory.at(record, second))
+                        + ALL.get(JAVA_BYTE, NativeMemory.at(record, third));
             }
         }
         OF_THREAD.get().touched = sum;

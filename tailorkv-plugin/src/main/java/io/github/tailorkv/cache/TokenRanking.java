@@ -15,9 +15,9 @@ import org.jspecify.annotations.Nullable;
  * token's rank is the logarithm of its largest share of attention in any query head of the group, by approximate scores.
  *
  * <p>A share is a score less the logarithm of the sum of a head's exponentials, and in a long session that sum is estimated
- * from a sixteenth of the tokens: runs of four blocks, one run in each panel of the index. The first block, which holds the
- * sinks and with them often most of the sum, counts once, every other one for as many as there are for each. The sums only
- * weigh the heads of a group against each other, so that none crowds out the rest. With them at hand one pass over the index
+ * from 1,024 tokens, four runs of four blocks at equal distances. The first block, which holds the sinks and with them often
+ * most of the sum, counts once, every other one for as many as there are for each. The sums only weigh the heads of a group
+ * against each other, so that none crowds out the rest. With them at hand one pass over the index
  * goes from codes to ranks. Without, it would have to keep the scores of all heads, several times as many numbers as there
  * are ranks, which fit into no cache that a core has for itself, and read them twice.
  *
@@ -25,7 +25,8 @@ import org.jspecify.annotations.Nullable;
  */
 final class TokenRanking implements AutoCloseable {
 
-    /** Blocks of a sample that lie side by side in a panel of the index. */
+    /** Runs of blocks from which sums are estimated, and the blocks of each: side by side they cost half as much. */
+    private static final int RUNS = 4;
     private static final int RUN = 4;
 
     /** Blocks from which on sums are estimated; the scores of fewer fit into a core's second-level cache. */
@@ -41,16 +42,17 @@ final class TokenRanking implements AutoCloseable {
     private final float[][] logSums;
     private final GrowingBuffer scoreBuffer = new GrowingBuffer();
     private final GrowingBuffer rankBuffer = new GrowingBuffer();
-    private final GrowingBuffer[] sampleBuffers;
     private final Arena arena = Arena.ofShared();
     private final MemorySegment averaged;
     private final MemorySegment scaled;
+    private final MemorySegment samples;
     private final int group;
     private final int rows;
     private final int headSize;
     private final long rowBytes;
     private final long groupBytes;
     private final long blockScoreBytes;
+    private final long sampleBytes;
 
     private MemorySegment scores = MemorySegment.NULL;
     private MemorySegment ranks = MemorySegment.NULL;
@@ -68,14 +70,14 @@ final class TokenRanking implements AutoCloseable {
         groupBytes = group * rowBytes;
         rows = settings.selection() == Settings.Selection.AVERAGED && !settings.tail() ? 1 : group;
         blockScoreBytes = (long) rows * BlockLayout.BLOCK * Float.BYTES;
+        sampleBytes = RUNS * RUN * blockScoreBytes;
         channels = new int[shape.kvHeads()][headSize];
         channelCount = new int[shape.kvHeads()];
         weights = new float[shape.kvHeads()][headSize];
         logSums = new float[shape.kvHeads()][rows];
         averaged = arena.allocate(shape.kvHeads() * rowBytes, 64);
         scaled = arena.allocate(shape.heads() * rowBytes, 64);
-        sampleBuffers = new GrowingBuffer[tops.length];
-        Arrays.setAll(sampleBuffers, slot -> new GrowingBuffer());
+        samples = arena.allocate(tops.length * sampleBytes, 64);
     }
 
     /** Makes room for the ranks of {@code places} KV heads at a time. */
@@ -148,23 +150,14 @@ final class TokenRanking implements AutoCloseable {
     }
 
     private void estimateSums(IndexedBlocks blocks, int head, int slot) {
-        MemorySegment samples = sampleBuffers[slot].atLeast(sampled(sealed) * blockScoreBytes);
-        int count = 0;
-        for (int panel = 0; panel * BlockLayout.PANEL < sealed; panel++) {
-            int first = panel * BlockLayout.PANEL;
-            // Wherever something repeats every so many tokens, runs fall on all parts of it.
-            int from = first + panel * RUN % BlockLayout.PANEL;
-            int to = Math.min(from + RUN, sealed);
-            if (from < to) {
-                score(blocks, head, from, to, samples, count * blockScoreBytes);
-                count += to - from;
-            }
+        long to = slot * sampleBytes;
+        for (int i = 0; i < RUNS; i++) {
+            // A multiple of what divides a panel, so that a run lies in one.
+            int from = i * sealed / RUNS / RUN * RUN;
+            score(blocks, head, from, from + RUN, samples, to + (long) i * RUN * blockScoreBytes);
         }
-        kernels.logSums(samples, 0, count, rows, (sealed - 1f) / (count - 1), logSums[head]);
-    }
-
-    private static long sampled(int blocks) {
-        return (long) (blocks / BlockLayout.PANEL + 1) * RUN;
+        int others = RUNS * RUN - 1;
+        kernels.logSums(samples, to, RUNS * RUN, rows, (sealed - 1f) / others, logSums[head]);
     }
 
     // ---- scores and ranks ------------------------------------------------------------------------------------------
@@ -214,9 +207,6 @@ final class TokenRanking implements AutoCloseable {
     public void close() {
         scoreBuffer.close();
         rankBuffer.close();
-        for (GrowingBuffer buffer : sampleBuffers) {
-            buffer.close();
-        }
         arena.close();
     }
 }
