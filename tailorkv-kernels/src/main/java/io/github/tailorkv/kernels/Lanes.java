@@ -60,6 +60,12 @@ final class Lanes {
      * {@link #ROUNDER}, and 0.0575 powers of two less, which make the mean error 0.
      */
     private static final int POWER_BITS = (127 << 23) - (ROUNDER_BITS << FRACTION_SHIFT) - (int) (0.0575 * (1 << 23));
+    /** Factors of the powers of r in {@link #exponentials}. */
+    static final float EXP_2 = 0.49999994f;
+    static final float EXP_3 = 0.16666521f;
+    static final float EXP_4 = 0.04166839f;
+    static final float EXP_5 = 0.008368717f;
+    static final float EXP_6 = 0.0013814599f;
     /** Below it, exp would be subnormal. */
     static final float EXP_MIN = -87.33654f;
 
@@ -114,10 +120,10 @@ final class Lanes {
                 FloatVector n = rounded.sub(ROUNDER);
                 FloatVector r = n.fma(FloatVector.broadcast(F, -LN_2_HIGH), x);
                 r = n.fma(FloatVector.broadcast(F, -LN_2_LOW), r);
-                FloatVector p = r.fma(FloatVector.broadcast(F, 0.0013814599f), FloatVector.broadcast(F, 0.008368717f));
-                p = p.fma(r, FloatVector.broadcast(F, 0.04166839f));
-                p = p.fma(r, FloatVector.broadcast(F, 0.16666521f));
-                p = p.fma(r, FloatVector.broadcast(F, 0.49999994f));
+                FloatVector p = r.fma(FloatVector.broadcast(F, EXP_6), FloatVector.broadcast(F, EXP_5));
+                p = p.fma(r, FloatVector.broadcast(F, EXP_4));
+                p = p.fma(r, FloatVector.broadcast(F, EXP_3));
+                p = p.fma(r, FloatVector.broadcast(F, EXP_2));
                 p = p.fma(r.mul(r), r).add(1);
                 IntVector power = rounded.reinterpretAsInts().lanewise(LSHL, 23);
                 FloatVector result = p.reinterpretAsInts().add(power).reinterpretAsFloats();

@@ -19,7 +19,8 @@ import jdk.incubator.vector.FloatVector;
 /**
  * The running softmax of a row of scores: m, the largest score so far, and l, the sum of {@code exp(score - m)}; both
  * lie next to each other in the row's state. Addresses are absolute. Rescaling an accumulator is skipped where the
- * maximum did not rise, which is soon the rule.
+ * maximum did not rise, which is soon the rule. All rows of a block go through one loop for their exponentials, so that the
+ * processor works on several at a time: one after the other, each would wait for its own sums.
  */
 final class OnlineSoftmax {
 
@@ -32,8 +33,7 @@ final class OnlineSoftmax {
     /** {@link AttentionKernels#softmaxStep}. */
     static void step(
             long s, int rows, int tokens, int valid, int rowsPerToken, float scale, float softCap, long states,
-            long acc,
-            int headSize) {
+            long acc, int headSize) {
         for (int r = 0; r < rows; r++) {
             int visible = Math.clamp((long) valid + r / rowsPerToken, 0, tokens);
             prepare(s + (long) r * ROW, visible, scale, softCap, states + (long) r * STATE,
@@ -51,7 +51,8 @@ final class OnlineSoftmax {
             factor = 1;
         }
         if (visible < BLOCK) {
-            hide(s, visible);
+            hide(s, visible, factor);
+            factor = 1;
         }
         FloatVector largest = FloatVector.broadcast(F, Float.NEGATIVE_INFINITY);
         long row = NativeMemory.base(s);
@@ -86,10 +87,10 @@ final class OnlineSoftmax {
                 FloatVector n = rounded.sub(Lanes.ROUNDER);
                 FloatVector y = n.fma(FloatVector.broadcast(F, -Lanes.LN_2_HIGH), x);
                 y = n.fma(FloatVector.broadcast(F, -Lanes.LN_2_LOW), y);
-                FloatVector p = y.fma(FloatVector.broadcast(F, 0.0013814599f), FloatVector.broadcast(F, 0.008368717f));
-                p = p.fma(y, FloatVector.broadcast(F, 0.04166839f));
-                p = p.fma(y, FloatVector.broadcast(F, 0.16666521f));
-                p = p.fma(y, FloatVector.broadcast(F, 0.49999994f));
+                FloatVector p = y.fma(FloatVector.broadcast(F, Lanes.EXP_6), FloatVector.broadcast(F, Lanes.EXP_5));
+                p = p.fma(y, FloatVector.broadcast(F, Lanes.EXP_4));
+                p = p.fma(y, FloatVector.broadcast(F, Lanes.EXP_3));
+                p = p.fma(y, FloatVector.broadcast(F, Lanes.EXP_2));
                 p = p.fma(y.mul(y), y).add(1);
                 FloatVector power = p.reinterpretAsInts().add(rounded.reinterpretAsInts().lanewise(LSHL, 23))
                         .reinterpretAsFloats();
@@ -102,11 +103,11 @@ final class OnlineSoftmax {
         }
     }
 
-    /** Takes the scores from {@code visible} on out. */
-    private static void hide(long s, int visible) {
+    /** Scales the scores before {@code visible} and takes the others out. */
+    private static void hide(long s, int visible, float factor) {
         FloatVector nothing = FloatVector.broadcast(F, Float.NEGATIVE_INFINITY);
         for (int t = 0; t < BLOCK; t += L) {
-            FloatVector x = fromMemorySegment(F, ALL, s + t * 4L, ORDER);
+            FloatVector x = fromMemorySegment(F, ALL, s + t * 4L, ORDER).mul(factor);
             nothing.blend(x, IOTA.compare(LT, visible - t).cast(F)).intoMemorySegment(ALL, s + t * 4L, ORDER);
         }
     }
