@@ -26,7 +26,8 @@ import static jdk.incubator.vector.VectorOperators.ZERO_EXTEND_B2I;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.util.Arrays;
+
+import org.jspecify.annotations.Nullable;
 
 import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
@@ -93,18 +94,7 @@ final class IndexProduct {
     static void scores(
             long panel, int from, int to, int bits, int headSize, int[] taken, int depth,
             long q, long qStride, int rows, long s) {
-        Scratch scratch = prepare(panel, from, to, bits, headSize, taken, depth);
-        Arrays.fill(scratch.shifts, 0);
-        for (int r = 0; r < rows; r += ROWS) {
-            int count = Math.min(ROWS, rows - r);
-            queries(scratch, taken, depth, q + r * qStride, qStride, count);
-            for (int block = from; block < to; block++) {
-                if (block == from || block % L == 0) {
-                    fold(scratch, panel, block / L * L, bits, headSize, taken, depth);
-                }
-                multiply(scratch, panel, block, bits, depth, count, s + ((long) (block - from) * rows + r) * ROW);
-            }
-        }
+        products(panel, from, to, bits, headSize, taken, depth, q, qStride, rows, null, s);
     }
 
     /**
@@ -116,20 +106,32 @@ final class IndexProduct {
     static void ranks(
             long panel, int from, int to, int bits, int headSize, int[] taken, int depth,
             long q, long qStride, int rows, float[] logSums, long rank) {
+        products(panel, from, to, bits, headSize, taken, depth, q, qStride, rows, logSums, rank);
+    }
+
+    /** Scores, or with {@code logSums} ranks. */
+    private static void products(
+            long panel, int from, int to, int bits, int headSize, int[] taken, int depth,
+            long q, long qStride, int rows, float @Nullable [] logSums, long target) {
         Scratch scratch = prepare(panel, from, to, bits, headSize, taken, depth);
         long scores = scratch.scores.address();
         for (int r = 0; r < rows; r += ROWS) {
             int count = Math.min(ROWS, rows - r);
             for (int i = 0; i < count; i++) {
-                scratch.shifts[i] = -logSums[r + i];
+                scratch.shifts[i] = logSums == null ? 0 : -logSums[r + i];
             }
             queries(scratch, taken, depth, q + r * qStride, qStride, count);
             for (int block = from; block < to; block++) {
                 if (block == from || block % L == 0) {
                     fold(scratch, panel, block / L * L, bits, headSize, taken, depth);
                 }
-                multiply(scratch, panel, block, bits, depth, count, scores);
-                largest(scores, count, r > 0, rank + (long) (block - from) * ROW);
+                if (logSums == null) {
+                    long row = (long) (block - from) * rows + r;
+                    multiply(scratch, panel, block, bits, depth, count, target + row * ROW);
+                } else {
+                    multiply(scratch, panel, block, bits, depth, count, scores);
+                    largest(scores, count, r > 0, target + (long) (block - from) * ROW);
+                }
             }
         }
     }

@@ -154,28 +154,8 @@ final class IndexedRows implements IndexedBlocks {
             int queryRows,
             MemorySegment scores,
             long scoresOffset) {
-        long blockBytes = (long) queryRows * BlockLayout.BLOCK * Float.BYTES;
-        for (int first = from; first < to;) {
-            int panel = first / BlockLayout.PANEL;
-            int start = panel * BlockLayout.PANEL;
-            int end = Math.min(to, start + BlockLayout.PANEL);
-            kernels.indexScores(
-                    index.segment(panel),
-                    panelAt(panel, head),
-                    first - start,
-                    end - start,
-                    indexBits,
-                    channels.count(),
-                    critical,
-                    criticalCount,
-                    q,
-                    qOffset,
-                    qStride,
-                    queryRows,
-                    scores,
-                    scoresOffset + (first - from) * blockBytes);
-            first = end;
-        }
+        walk(
+                from, to, head, critical, criticalCount, q, qOffset, qStride, queryRows, null, scores, scoresOffset);
     }
 
     /**
@@ -198,14 +178,30 @@ final class IndexedRows implements IndexedBlocks {
             float[] logSums,
             MemorySegment ranks,
             long ranksOffset) {
+        walk(
+                from, to, head, critical, criticalCount, q, qOffset, qStride, queryRows, logSums, ranks, ranksOffset);
+    }
+
+    /** Scores panel by panel, or with {@code logSums} ranks. */
+    private void walk(
+            int from, int to, int head, int @Nullable [] critical, int criticalCount, MemorySegment q, long qOffset,
+            long qStride, int queryRows, float @Nullable [] logSums, MemorySegment target, long offset) {
+        long blockBytes = (logSums == null ? queryRows : 1L) * BlockLayout.BLOCK * Float.BYTES;
         for (int first = from; first < to;) {
             int panel = first / BlockLayout.PANEL;
             int start = panel * BlockLayout.PANEL;
             int end = Math.min(to, start + BlockLayout.PANEL);
-            kernels.indexRanks(
-                    index.segment(panel), panelAt(panel, head), first - start, end - start, indexBits,
-                    channels.count(), critical, criticalCount, q, qOffset, qStride, queryRows, logSums, ranks,
-                    ranksOffset + (long) (first - from) * BlockLayout.BLOCK * Float.BYTES);
+            MemorySegment codes = index.segment(panel);
+            long at = offset + (first - from) * blockBytes;
+            if (logSums == null) {
+                kernels.indexScores(
+                        codes, panelAt(panel, head), first - start, end - start, indexBits, channels.count(),
+                        critical, criticalCount, q, qOffset, qStride, queryRows, target, at);
+            } else {
+                kernels.indexRanks(
+                        codes, panelAt(panel, head), first - start, end - start, indexBits, channels.count(),
+                        critical, criticalCount, q, qOffset, qStride, queryRows, logSums, target, at);
+            }
             first = end;
         }
     }

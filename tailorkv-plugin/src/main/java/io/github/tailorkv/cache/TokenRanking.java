@@ -17,11 +17,12 @@ import org.jspecify.annotations.Nullable;
  * <p>A share is a score less the logarithm of the sum of a head's exponentials, and in a long session that sum is estimated
  * from 1,024 tokens, four runs of four blocks at equal distances. The first block, which holds the sinks and with them often
  * most of the sum, counts once, every other one for as many as there are for each. The sums only weigh the heads of a group
- * against each other, so that none crowds out the rest. With them at hand one pass over the index
- * goes from codes to ranks. Without, it would have to keep the scores of all heads, several times as many numbers as there
- * are ranks, which fit into no cache that a core has for itself, and read them twice.
+ * against each other, so that none crowds out the rest. With them at hand one pass over the index goes from codes to ranks.
+ * Without, it would have to keep the scores of all heads, several times as many numbers as there are ranks, which fit into
+ * no cache that a core has for itself, and read them twice.
  *
- * <p>Scores are kept where something else needs them: a tail, or a cap that makes a score of them only afterwards.
+ * <p>Scores are kept in shorter sessions, and where something else needs them: a tail, or a cap that makes a score of them
+ * only afterwards.
  */
 final class TokenRanking implements AutoCloseable {
 
