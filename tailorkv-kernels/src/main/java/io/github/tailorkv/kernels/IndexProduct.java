@@ -50,6 +50,8 @@ import jdk.incubator.vector.ShortVector;
 final class IndexProduct {
 
     private static final int ROWS = 4;
+    /** In place of a number of rows: four of them, of whose scores only the largest is written. */
+    private static final int LARGEST = 0;
     /** Bytes of a row of scores of a block. */
     private static final int ROW = BLOCK * Float.BYTES;
     private IndexProduct() {}
@@ -129,8 +131,13 @@ final class IndexProduct {
                     long row = (long) (block - from) * rows + r;
                     multiply(scratch, panel, block, bits, depth, count, target + row * ROW);
                 } else {
-                    multiply(scratch, panel, block, bits, depth, count, scores);
-                    largest(scores, count, r > 0, target + (long) (block - from) * ROW);
+                    long rank = target + (long) (block - from) * ROW;
+                    if (bits == 4 && count == ROWS && r == 0) {
+                        multiply(scratch, panel, block, bits, depth, LARGEST, rank);
+                    } else {
+                        multiply(scratch, panel, block, bits, depth, count, scores);
+                        largest(scores, count, r > 0, rank);
+                    }
                 }
             }
         }
@@ -199,14 +206,15 @@ final class IndexProduct {
 
     /**
      * Asks for {@code bytes} of each channel before the first is used. The channels are too many for the hardware to see that
-     * each is read from one end to the other, and with arithmetic between them the misses would pass a few at a time.
+     * each is read from one end to the other, and with arithmetic between them the misses would pass a few at a time. By
+     * turns, because what it fetches ahead of one channel is on its way while the others are asked for.
      */
     private static int touch(long start, int bytes, int[] taken, int depth, int stride) {
         int sum = 0;
-        for (int i = 0; i < depth; i++) {
-            long channel = NativeMemory.base(start + (long) taken[i] * stride);
-            for (int at = 0; at < bytes; at += LINE) {
-                sum += ALL.get(JAVA_BYTE, NativeMemory.at(channel, at));
+        long base = NativeMemory.base(start);
+        for (int at = 0; at < bytes; at += LINE) {
+            for (int i = 0; i < depth; i++) {
+                sum += ALL.get(JAVA_BYTE, NativeMemory.at(base, taken[i] * stride + at));
             }
         }
         return sum;
@@ -302,6 +310,15 @@ final class IndexProduct {
         }
         int next = UNIT * Float.BYTES;
         long target = NativeMemory.base(s);
+        if (rows == LARGEST) {
+            low0 = low0.blend(low1, low0.compare(LT, low1));
+            low2 = low2.blend(low3, low2.compare(LT, low3));
+            low0.blend(low2, low0.compare(LT, low2)).intoMemorySegment(ALL, target, ORDER);
+            high0 = high0.blend(high1, high0.compare(LT, high1));
+            high2 = high2.blend(high3, high2.compare(LT, high3));
+            high0.blend(high2, high0.compare(LT, high2)).intoMemorySegment(ALL, NativeMemory.at(target, next), ORDER);
+            return;
+        }
         low0.intoMemorySegment(ALL, target, ORDER);
         high0.intoMemorySegment(ALL, NativeMemory.at(target, next), ORDER);
         low1.intoMemorySegment(ALL, NativeMemory.at(target, ROW), ORDER);
@@ -448,6 +465,21 @@ final class IndexProduct {
         }
         long row = BLOCK * (long) Float.BYTES;
         long next = UNIT * (long) Float.BYTES;
+        if (rows == LARGEST) {
+            sum00 = sum00.blend(sum10, sum00.compare(LT, sum10));
+            sum20 = sum20.blend(sum30, sum20.compare(LT, sum30));
+            sum00.blend(sum20, sum00.compare(LT, sum20)).intoMemorySegment(ALL, s, ORDER);
+            sum01 = sum01.blend(sum11, sum01.compare(LT, sum11));
+            sum21 = sum21.blend(sum31, sum21.compare(LT, sum31));
+            sum01.blend(sum21, sum01.compare(LT, sum21)).intoMemorySegment(ALL, s + next, ORDER);
+            sum02 = sum02.blend(sum12, sum02.compare(LT, sum12));
+            sum22 = sum22.blend(sum32, sum22.compare(LT, sum32));
+            sum02.blend(sum22, sum02.compare(LT, sum22)).intoMemorySegment(ALL, s + 2 * next, ORDER);
+            sum03 = sum03.blend(sum13, sum03.compare(LT, sum13));
+            sum23 = sum23.blend(sum33, sum23.compare(LT, sum33));
+            sum03.blend(sum23, sum03.compare(LT, sum23)).intoMemorySegment(ALL, s + 3 * next, ORDER);
+            return;
+        }
         sum00.intoMemorySegment(ALL, s, ORDER);
         sum01.intoMemorySegment(ALL, s + next, ORDER);
         sum02.intoMemorySegment(ALL, s + 2 * next, ORDER);
