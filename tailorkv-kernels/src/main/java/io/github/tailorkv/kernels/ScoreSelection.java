@@ -35,6 +35,9 @@ final class ScoreSelection {
     /** Stretches that the tokens of a block fall into, by their position modulo it. */
     private static final int COLUMNS = BLOCK / 4;
 
+    /** Survivors of a block up to which no branch asks how many there are; two or three are usual. */
+    private static final int ALWAYS = 4;
+
     private ScoreSelection() {}
 
     static void scale(long s, int count, float scale, float softCap) {
@@ -155,25 +158,61 @@ final class ScoreSelection {
     }
 
     static int atLeast(long s, int count, float threshold, int[] positions, float[] values) {
-        int next = 0;
-        int i = 0;
-        for (; i + L <= count; i += L) {
-            FloatVector x = fromMemorySegment(F, ALL, s + i * 4L, ORDER);
-            VectorMask<Float> found = x.compare(GE, threshold);
-            // Every third vector of 16 has survivors, which no processor foresees, and compresses in one instruction.
-            if (!Lanes.WIDE && !found.anyTrue()) {
-                continue;
-            }
-            x.compress(found).intoArray(values, next);
-            IOTA.add(i).compress(found.cast(I)).intoArray(positions, next);
-            next += found.trueCount();
-        }
-        for (; i < count; i++) {
+        int whole = count - count % BLOCK;
+        int next = Lanes.WIDE
+                ? atLeastByVector(s, whole, threshold, positions, values)
+                : atLeastByBlock(s, whole, threshold, positions, values);
+        for (int i = whole; i < count; i++) {
             float x = ALL.get(JAVA_FLOAT_UNALIGNED, s + i * 4L);
             if (x >= threshold) {
                 positions[next] = i;
                 values[next++] = x;
             }
+        }
+        return next;
+    }
+
+    /** Every third vector of 16 has survivors, which no processor foresees, and compresses in one instruction. */
+    private static int atLeastByVector(long s, int count, float threshold, int[] positions, float[] values) {
+        int next = 0;
+        for (int i = 0; i < count; i += L) {
+            FloatVector x = fromMemorySegment(F, ALL, s + i * 4L, ORDER);
+            VectorMask<Float> found = x.compare(GE, threshold);
+            x.compress(found).intoArray(values, next);
+            IOTA.add(i).compress(found.cast(I)).intoArray(positions, next);
+            next += found.trueCount();
+        }
+        return next;
+    }
+
+    /**
+     * Where compressing takes a dozen instructions: one word of bits a block, from which {@link #ALWAYS} survivors are taken
+     * whether they are there or not, for the same reason.
+     */
+    private static int atLeastByBlock(long s, int count, float threshold, int[] positions, float[] values) {
+        int room = Math.min(positions.length, values.length) - ALWAYS;
+        int next = 0;
+        for (int first = 0; first < count; first += BLOCK) {
+            long row = NativeMemory.base(s + first * 4L);
+            long found = 0;
+            for (int t = 0; t < BLOCK; t += L) {
+                found |= fromMemorySegment(F, ALL, at(row, t * 4), ORDER).compare(GE, threshold).toLong() << t;
+            }
+            int end = next + Long.bitCount(found);
+            int always = next <= room ? ALWAYS : 0;
+            for (int i = 0; i < always; i++) {
+                int t = Long.numberOfTrailingZeros(found) % BLOCK;
+                positions[next + i] = first + t;
+                values[next + i] = ALL.get(JAVA_FLOAT_UNALIGNED, at(row, t * 4));
+                found &= found - 1;
+            }
+            for (next += always; next < end; next++) {
+                int t = Long.numberOfTrailingZeros(found);
+                positions[next] = first + t;
+                values[next] = ALL.get(JAVA_FLOAT_UNALIGNED, at(row, t * 4));
+                found &= found - 1;
+            }
+            next = end;
         }
         return next;
     }
