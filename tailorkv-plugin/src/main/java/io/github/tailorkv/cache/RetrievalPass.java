@@ -20,9 +20,11 @@ import org.jspecify.annotations.Nullable;
  * takes the softmax of each head's own approximate scores and ranks a token by its largest share in any head. With a
  * tail, tokens that are not dominant take part with the 4 bits of the index and its coarse values.
  *
- * <p>A piece of work is a KV head. Where there are fewer of them than keep all threads busy, three rounds of pieces:
- * preparing (KV head), ranking (KV head and stretch of blocks), then selecting and attending (KV head). Ranks lie in a place
- * of each KV head then; otherwise each thread has one, which stays in its cache from head to head.
+ * <p>A piece of work is a KV head; the last ones, as many as there are threads, are two pieces each, choosing and attending,
+ * because the thread that is done first would wait for half a KV head otherwise, and which one attends makes no difference.
+ * Where there are fewer KV heads than keep all threads busy, three rounds of pieces: preparing (KV head), ranking (KV head and
+ * stretch of blocks), then choosing and attending (KV head). Ranks lie in a place of each KV head then; otherwise each thread
+ * has one, which stays in its cache from head to head.
  */
 final class RetrievalPass implements AutoCloseable {
 
@@ -34,6 +36,8 @@ final class RetrievalPass implements AutoCloseable {
     private final TopTokens[] tops;
     private final TokenRanking ranking;
     private final int[][] chosen;
+    private final int[] chosenCount;
+    private final Handover chosenHeads;
     private final int group;
     private final int headSize;
     private final long rowBytes;
@@ -43,9 +47,13 @@ final class RetrievalPass implements AutoCloseable {
     private MemorySegment q = MemorySegment.NULL;
     private MemorySegment out = MemorySegment.NULL;
     private int sealed;
+    private int sinks;
+    private int wanted;
     private int length;
     private int stretches;
-    private final Workers.Job wholeJob = this::rankAndAttend;
+    /** KV heads whose tokens are chosen in one piece and attended in another, the last ones. */
+    private int halved;
+    private final Workers.Job headJob = this::run;
     private final Workers.Job prepareJob = this::prepare;
     private final Workers.Job rankJob = this::rankStretch;
     private final Workers.Job attendJob = this::attend;
@@ -62,7 +70,9 @@ final class RetrievalPass implements AutoCloseable {
         rowBytes = (long) headSize * Float.BYTES;
         groupBytes = group * rowBytes;
         tops = new TopTokens[scratch.length];
-        chosen = new int[scratch.length][settings.budget() + settings.sinks()];
+        chosen = new int[shape.kvHeads()][settings.budget() + settings.sinks()];
+        chosenCount = new int[shape.kvHeads()];
+        chosenHeads = new Handover(shape.kvHeads());
         for (int slot = 0; slot < tops.length; slot++) {
             tops[slot] = new TopTokens(kernels);
         }
@@ -79,9 +89,14 @@ final class RetrievalPass implements AutoCloseable {
         int heads = shape.kvHeads();
         stretches = DecodePass.stretches(sealed, heads, workers.slots());
         int places = stretches == 1 ? workers.slots() : heads;
-        ranking.begin(blocks(), places);
+        sinks = Math.min(settings.sinks(), sealed * BlockLayout.BLOCK);
+        wanted = settings.budgetAt(sealed * BlockLayout.BLOCK) + sinks;
+        ranking.begin(blocks(), places, wanted);
         if (stretches == 1) {
-            workers.run(wholeJob, heads);
+            // The scores that a tail needs lie in the place of the thread that has made them.
+            halved = settings.tail() || workers.slots() == 1 ? 0 : Math.min(heads, workers.slots());
+            chosenHeads.clear();
+            workers.run(headJob, heads + halved);
             probe.lapPieces();
         } else {
             workers.run(prepareJob, heads);
@@ -109,28 +124,49 @@ final class RetrievalPass implements AutoCloseable {
         ranking.run(blocks(), head, head, from, to);
     }
 
-    private void rankAndAttend(int head, int slot) {
+    /** First whole KV heads, then the choices of the others, then their attention in the order in which they were made. */
+    private void run(int piece, int slot) {
+        int heads = shape.kvHeads();
+        if (piece < heads - halved) {
+            rankAndChoose(piece, slot);
+            attendChosen(piece, slot, slot);
+        } else if (piece < heads) {
+            int head = Handover.NOTHING;
+            try {
+                rankAndChoose(piece, slot);
+                head = piece;
+            } finally {
+                chosenHeads.put(head);
+            }
+        } else {
+            int head = chosenHeads.take(piece - heads);
+            if (head != Handover.NOTHING) {
+                probe.pieceBegins(slot);
+                attendChosen(head, slot, slot);
+            }
+        }
+    }
+
+    private void rankAndChoose(int head, int slot) {
         probe.pieceBegins(slot);
         prepare(head, slot);
         ranking.run(blocks(), head, slot, 0, sealed);
         probe.scored(slot);
-        attend(head, slot, slot);
+        choose(head, slot, slot);
     }
 
     private void attend(int head, int slot) {
         probe.pieceBegins(slot);
-        attend(head, slot, head);
+        choose(head, slot, head);
+        attendChosen(head, slot, head);
     }
 
-    private void attend(int head, int slot, int place) {
+    private void attendChosen(int head, int slot, int place) {
         LayerCache cache = Objects.requireNonNull(layer);
         IndexedBlocks blocks = blocks();
         DecodeScratch work = scratch[slot];
-        ranking.finish(head, place);
-        int[] tokens = chosen[slot];
-        int count = choose(place, slot, tokens);
-        probe.chose(head, tokens, count, ranking.channels(head));
-        probe.gathered(slot);
+        int[] tokens = chosen[head];
+        int count = chosenCount[head];
         long query = head * groupBytes;
         work.reset();
         if (settings.tail()) {
@@ -157,15 +193,18 @@ final class RetrievalPass implements AutoCloseable {
         probe.attended(slot);
     }
 
-    /** Writes the sinks and the tokens of the largest ranks to {@code tokens}, ascending, and returns how many they are. */
-    private int choose(int place, int slot, int[] tokens) {
+    /** Chooses the sinks and the tokens of the largest ranks, ascending. */
+    private void choose(int head, int slot, int place) {
+        ranking.finish(head, place);
         MemorySegment ranks = ranking.ranks();
-        int sinks = Math.min(settings.sinks(), sealed * BlockLayout.BLOCK);
         for (int i = 0; i < sinks; i++) {
             ranks.set(ValueLayout.JAVA_FLOAT, ranking.rankAt(place, i), Float.POSITIVE_INFINITY);
         }
-        int wanted = settings.budgetAt(sealed * BlockLayout.BLOCK) + sinks;
-        return tops[slot].select(ranks, ranking.rankAt(place, 0), sealed, wanted, tokens);
+        int count = tops[slot].select(
+                ranks, ranking.rankAt(place, 0), sealed, wanted, ranking.bound(head), chosen[head]);
+        chosenCount[head] = count;
+        probe.chose(head, chosen[head], count, ranking.channels(head));
+        probe.gathered(slot);
     }
 
     /** Everything that was not chosen, from the scores that are there already and the coarse values. */

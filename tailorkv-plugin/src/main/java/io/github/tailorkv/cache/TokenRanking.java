@@ -17,7 +17,8 @@ import org.jspecify.annotations.Nullable;
  * <p>A share is a score less the logarithm of the sum of a head's exponentials, and in a long session that sum is estimated
  * from 1,024 tokens, four runs of four blocks at equal distances. The first block, which holds the sinks and with them often
  * most of the sum, counts once, every other one for as many as there are for each. The sums only weigh the heads of a group
- * against each other, so that none crowds out the rest. With them at hand one pass over the index goes from codes to ranks.
+ * against each other, so that none crowds out the rest. The ranks of the sample tell a {@link #bound} that few tokens reach
+ * but those that will be chosen. With the sums at hand one pass over the index goes from codes to ranks.
  * Without, it would have to keep the scores of all heads, several times as many numbers as there are ranks, which fit into
  * no cache that a core has for itself, and read them twice.
  *
@@ -29,6 +30,9 @@ final class TokenRanking implements AutoCloseable {
     /** Runs of blocks from which sums are estimated, and the blocks of each: side by side they cost half as much. */
     private static final int RUNS = 4;
     private static final int RUN = 4;
+    private static final int SAMPLED = RUNS * RUN * BlockLayout.BLOCK;
+    /** The bound may let this part of them pass that it need not, for that is found sooner. */
+    private static final int SLACK = 16;
 
     /** Blocks from which on sums are estimated; the scores of fewer fit into a core's second-level cache. */
     private static final int LEAST_SAMPLED = 128;
@@ -41,12 +45,15 @@ final class TokenRanking implements AutoCloseable {
     private final int[] channelCount;
     private final float[][] weights;
     private final float[][] logSums;
+    private final float[] bounds;
+    private final float[][] sampledRanks;
     private final GrowingBuffer scoreBuffer = new GrowingBuffer();
     private final GrowingBuffer rankBuffer = new GrowingBuffer();
     private final Arena arena = Arena.ofShared();
     private final MemorySegment averaged;
     private final MemorySegment scaled;
     private final MemorySegment samples;
+    private final MemorySegment ranksOfSamples;
     private final int group;
     private final int rows;
     private final int headSize;
@@ -59,6 +66,7 @@ final class TokenRanking implements AutoCloseable {
     private MemorySegment ranks = MemorySegment.NULL;
     private boolean keepsScores;
     private int sealed;
+    private int wanted;
 
     TokenRanking(AttentionKernels kernels, AttentionShape shape, Settings settings, TopTokens[] tops) {
         this.kernels = kernels;
@@ -76,14 +84,22 @@ final class TokenRanking implements AutoCloseable {
         channelCount = new int[shape.kvHeads()];
         weights = new float[shape.kvHeads()][headSize];
         logSums = new float[shape.kvHeads()][rows];
+        bounds = new float[shape.kvHeads()];
+        sampledRanks = new float[tops.length][SAMPLED];
         averaged = arena.allocate(shape.kvHeads() * rowBytes, 64);
         scaled = arena.allocate(shape.heads() * rowBytes, 64);
         samples = arena.allocate(tops.length * sampleBytes, 64);
+        ranksOfSamples = arena.allocate((long) tops.length * SAMPLED * Float.BYTES, 64);
     }
 
-    /** Makes room for the ranks of {@code places} KV heads at a time. */
-    void begin(IndexedBlocks blocks, int places) {
+    /**
+     * Makes room for the ranks of {@code places} KV heads at a time.
+     *
+     * @param wanted tokens that will be chosen
+     */
+    void begin(IndexedBlocks blocks, int places, int wanted) {
         sealed = blocks.size();
+        this.wanted = wanted;
         keepsScores = settings.tail() || shape.softCap() > 0 || sealed < LEAST_SAMPLED
                 || !(blocks instanceof IndexedRows);
         if (keepsScores) {
@@ -95,6 +111,14 @@ final class TokenRanking implements AutoCloseable {
     /** Critical channels that a KV head was ranked by. */
     int channels(int head) {
         return settings.tail() ? headSize : channelCount[head];
+    }
+
+    /**
+     * A rank that more tokens of a KV head reach than are wanted, but not many more, as far as a sample tells; minus infinity
+     * without one.
+     */
+    float bound(int head) {
+        return bounds[head];
     }
 
     MemorySegment ranks() {
@@ -119,11 +143,12 @@ final class TokenRanking implements AutoCloseable {
 
     /**
      * Takes the queries of a head group in the channels that the index holds, scaled, which saves a pass over all scores,
-     * chooses the critical channels and estimates the sums.
+     * chooses the critical channels and estimates the sums and the bound.
      */
     void prepare(IndexedBlocks blocks, MemorySegment q, int head, int slot) {
         int[] indexed = blocks.indexedChannels(head);
         float scale = shape.scale();
+        bounds[head] = Float.NEGATIVE_INFINITY;
         for (int row = 0; row < group; row++) {
             long from = head * groupBytes + row * rowBytes;
             for (int i = 0; i < indexed.length; i++) {
@@ -146,11 +171,11 @@ final class TokenRanking implements AutoCloseable {
         }
         channelCount[head] = tops[slot].selectChannels(weight, indexed.length, settings.channels(), channels[head]);
         if (!keepsScores && rows > 1) {
-            estimateSums(blocks, head, slot);
+            estimate(blocks, head, slot);
         }
     }
 
-    private void estimateSums(IndexedBlocks blocks, int head, int slot) {
+    private void estimate(IndexedBlocks blocks, int head, int slot) {
         long to = slot * sampleBytes;
         for (int i = 0; i < RUNS; i++) {
             // A multiple of what divides a panel, so that a run lies in one.
@@ -159,6 +184,21 @@ final class TokenRanking implements AutoCloseable {
         }
         int others = RUNS * RUN - 1;
         kernels.logSums(samples, to, RUNS * RUN, rows, (sealed - 1f) / others, logSums[head]);
+        bounds[head] = boundBySample(slot, logSums[head]);
+    }
+
+    /** So much that, three standard deviations of what is counted in a sample aside, enough tokens reach it. */
+    private float boundBySample(int slot, float[] sums) {
+        double expected = (double) wanted / (sealed * BlockLayout.BLOCK) * SAMPLED;
+        int reach = (int) Math.ceil(expected + 3 * Math.sqrt(expected));
+        if (reach >= SAMPLED) {
+            return Float.NEGATIVE_INFINITY;
+        }
+        long to = (long) slot * SAMPLED * Float.BYTES;
+        float[] values = sampledRanks[slot];
+        kernels.rank(samples, slot * sampleBytes, RUNS * RUN, rows, sums, ranksOfSamples, to);
+        MemorySegment.copy(ranksOfSamples, ValueLayout.JAVA_FLOAT, to, values, 0, SAMPLED);
+        return kernels.threshold(values, SAMPLED, reach, Math.min(SAMPLED, reach + reach / SLACK));
     }
 
     // ---- scores and ranks ------------------------------------------------------------------------------------------

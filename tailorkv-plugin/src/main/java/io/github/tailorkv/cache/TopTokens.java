@@ -30,24 +30,36 @@ final class TopTokens {
         this.kernels = kernels;
     }
 
+    /** Like {@link #select(MemorySegment, long, int, int, float, int[])} without a guess. */
+    int select(MemorySegment scores, long offset, int blocks, int k, int[] chosen) {
+        return select(scores, offset, blocks, k, Float.NEGATIVE_INFINITY, chosen);
+    }
+
     /**
      * Writes the positions of the {@code k} largest scores to {@code chosen}, ascending; minus infinity is never chosen.
      *
      * @param scores {@code float[blocks][64]}
+     * @param guess a score that k or more are thought to reach, minus infinity for none: the fewer more, the faster, and if
+     *     it is too large, nothing is lost but time
      * @return how many were written, fewer than k where there are fewer
      */
-    int select(MemorySegment scores, long offset, int blocks, int k, int[] chosen) {
+    int select(MemorySegment scores, long offset, int blocks, int k, float guess, int[] chosen) {
         int count = blocks * BlockLayout.BLOCK;
         if (k <= 0 || count == 0) {
             return 0;
         }
-        // Minus infinity marks what must not be chosen; the smallest finite number keeps it out.
-        float bound = Math.max(-Float.MAX_VALUE, lowerBound(scores, offset, blocks, k));
         if (survivors.length < count) {
             survivors = new int[count + count / 4];
             survivorScores = new float[count + count / 4];
         }
-        int left = kernels.atLeast(scores, offset, count, bound, survivors, survivorScores);
+        int left = guess > Float.NEGATIVE_INFINITY
+                ? kernels.atLeast(scores, offset, count, guess, survivors, survivorScores)
+                : 0;
+        if (left < k) {
+            // Minus infinity marks what must not be chosen; the smallest finite number keeps it out.
+            float bound = Math.max(-Float.MAX_VALUE, lowerBound(scores, offset, blocks, k));
+            left = kernels.atLeast(scores, offset, count, bound, survivors, survivorScores);
+        }
         int written = kernels.keepLargest(survivorScores, survivors, left, k);
         System.arraycopy(survivors, 0, chosen, 0, written);
         return written;

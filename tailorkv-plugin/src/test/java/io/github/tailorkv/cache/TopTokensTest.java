@@ -58,6 +58,14 @@ class TopTokensTest {
             TopTokens top = new TopTokens(KernelLadder.choose(kernels));
             int written = top.select(memory, 0, blocks, k, chosen);
             assertArrayEquals(expected, Arrays.copyOf(chosen, written), () -> "seed " + seed);
+            float last = expected.length == 0 ? 0 : scores[expected[expected.length - 1]];
+            // Guesses that all reach, or more than enough, hardly any, or none.
+            for (float guess : new float[] {-Float.MAX_VALUE, -1, last, 3, Float.POSITIVE_INFINITY, Float.NaN}) {
+                Arrays.fill(chosen, -1);
+                written = top.select(memory, 0, blocks, k, guess, chosen);
+                assertArrayEquals(
+                        expected, Arrays.copyOf(chosen, written), () -> "guess " + guess + ", seed " + seed);
+            }
         }
     }
 
