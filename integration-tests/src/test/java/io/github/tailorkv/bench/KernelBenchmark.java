@@ -422,7 +422,7 @@ public class KernelBenchmark {
 
     @Benchmark
     public MemorySegment atLeast(Work work) {
-        int end = attention.atLeast(weights, 0, SCORES, 2, indices, found);
+        int end = attention.atLeast(weights, 0, SCORES, 2, 0, indices, found, 0);
         state.set(ValueLayout.JAVA_FLOAT, 0, end);
         work.bytes += SCORES * 4L;
         return state;

@@ -294,12 +294,16 @@ public interface AttentionKernels {
     float max(MemorySegment s, long sOffset, int count);
 
     /**
-     * Writes the positions i in {@code [0, count)} with {@code s[i] >= threshold}, ascending, and these numbers themselves.
+     * Appends {@code first + i} for all i in {@code [0, count)} with {@code s[i] >= threshold}, ascending, and these numbers
+     * themselves.
      *
-     * @param positions room for {@code count} of them, whose rest may be changed; {@code values} likewise
-     * @return how many there are
+     * @param positions of which {@code next} are there already, with room for {@code count} more, whose rest may be changed;
+     *     {@code values} likewise
+     * @return how many there are then
      */
-    int atLeast(MemorySegment s, long sOffset, int count, float threshold, int[] positions, float[] values);
+    int atLeast(
+            MemorySegment s, long sOffset, int count, float threshold, int first, int[] positions, float[] values,
+            int next);
 
     /**
      * A threshold that parts the largest values from the others: at least {@code k} of them reach it and at most

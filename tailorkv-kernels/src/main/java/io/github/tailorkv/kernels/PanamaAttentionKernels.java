@@ -394,8 +394,10 @@ final class PanamaAttentionKernels implements AttentionKernels {
 
     @Override
     public int atLeast(
-            MemorySegment s, long sOffset, int count, float threshold, int[] positions, float[] values) {
-        return ScoreSelection.atLeast(address(s, sOffset, (long) count * FLOAT), count, threshold, positions, values);
+            MemorySegment s, long sOffset, int count, float threshold, int first, int[] positions, float[] values,
+            int next) {
+        return ScoreSelection.atLeast(
+                address(s, sOffset, (long) count * FLOAT), count, threshold, first, positions, values, next);
     }
 
     @Override

@@ -704,16 +704,18 @@ public final class ScalarAttentionKernels implements AttentionKernels {
     }
 
     @Override
-    public int atLeast(MemorySegment s, long sOffset, int count, float threshold, int[] positions, float[] values) {
-        int next = 0;
+    public int atLeast(
+            MemorySegment s, long sOffset, int count, float threshold, int first, int[] positions, float[] values,
+            int next) {
+        int end = next;
         for (int i = 0; i < count; i++) {
             float x = s.get(F32, at(sOffset, i));
             if (x >= threshold) {
-                positions[next] = i;
-                values[next++] = x;
+                positions[end] = first + i;
+                values[end++] = x;
             }
         }
-        return next;
+        return end;
     }
 
     @Override

@@ -157,29 +157,32 @@ final class ScoreSelection {
         return maximum;
     }
 
-    static int atLeast(long s, int count, float threshold, int[] positions, float[] values) {
+    /** {@link AttentionKernels#atLeast}. */
+    static int atLeast(
+            long s, int count, float threshold, int first, int[] positions, float[] values, int next) {
         int whole = count - count % BLOCK;
-        int next = Lanes.WIDE
-                ? atLeastByVector(s, whole, threshold, positions, values)
-                : atLeastByBlock(s, whole, threshold, positions, values);
+        int end = Lanes.WIDE
+                ? atLeastByVector(s, whole, threshold, first, positions, values, next)
+                : atLeastByBlock(s, whole, threshold, first, positions, values, next);
         for (int i = whole; i < count; i++) {
             float x = ALL.get(JAVA_FLOAT_UNALIGNED, s + i * 4L);
             if (x >= threshold) {
-                positions[next] = i;
-                values[next++] = x;
+                positions[end] = first + i;
+                values[end++] = x;
             }
         }
-        return next;
+        return end;
     }
 
     /** Every third vector of 16 has survivors, which no processor foresees, and compresses in one instruction. */
-    private static int atLeastByVector(long s, int count, float threshold, int[] positions, float[] values) {
-        int next = 0;
+    private static int atLeastByVector(
+            long s, int count, float threshold, int first, int[] positions, float[] values, int begin) {
+        int next = begin;
         for (int i = 0; i < count; i += L) {
             FloatVector x = fromMemorySegment(F, ALL, s + i * 4L, ORDER);
             VectorMask<Float> found = x.compare(GE, threshold);
             x.compress(found).intoArray(values, next);
-            IOTA.add(i).compress(found.cast(I)).intoArray(positions, next);
+            IOTA.add(first + i).compress(found.cast(I)).intoArray(positions, next);
             next += found.trueCount();
         }
         return next;
@@ -189,26 +192,27 @@ final class ScoreSelection {
      * Where compressing takes a dozen instructions: one word of bits a block, from which {@link #ALWAYS} survivors are taken
      * whether they are there or not, for the same reason.
      */
-    private static int atLeastByBlock(long s, int count, float threshold, int[] positions, float[] values) {
+    private static int atLeastByBlock(
+            long s, int count, float threshold, int first, int[] positions, float[] values, int begin) {
         int room = Math.min(positions.length, values.length) - ALWAYS;
-        int next = 0;
-        for (int first = 0; first < count; first += BLOCK) {
-            long row = NativeMemory.base(s + first * 4L);
+        int next = begin;
+        for (int i = 0; i < count; i += BLOCK) {
+            long row = NativeMemory.base(s + i * 4L);
             long found = 0;
             for (int t = 0; t < BLOCK; t += L) {
                 found |= fromMemorySegment(F, ALL, at(row, t * 4), ORDER).compare(GE, threshold).toLong() << t;
             }
             int end = next + Long.bitCount(found);
             int always = next <= room ? ALWAYS : 0;
-            for (int i = 0; i < always; i++) {
+            for (int j = 0; j < always; j++) {
                 int t = Long.numberOfTrailingZeros(found) % BLOCK;
-                positions[next + i] = first + t;
-                values[next + i] = ALL.get(JAVA_FLOAT_UNALIGNED, at(row, t * 4));
+                positions[next + j] = first + i + t;
+                values[next + j] = ALL.get(JAVA_FLOAT_UNALIGNED, at(row, t * 4));
                 found &= found - 1;
             }
             for (next += always; next < end; next++) {
                 int t = Long.numberOfTrailingZeros(found);
-                positions[next] = first + t;
+                positions[next] = first + i + t;
                 values[next] = ALL.get(JAVA_FLOAT_UNALIGNED, at(row, t * 4));
                 found &= found - 1;
             }

@@ -123,7 +123,7 @@ class AllocationTest {
         calls.put("rank", () -> kernels.rank(a, 0, 9, 7, sums, b, 0));
         calls.put("stretchMaxima", () -> kernels.stretchMaxima(a, 0, 9, 2, maxima));
         calls.put("max", () -> kernels.max(a, 0, 1001));
-        calls.put("atLeast", () -> kernels.atLeast(a, 0, 1001, 1, indices, found));
+        calls.put("atLeast", () -> kernels.atLeast(a, 0, 1001, 1, 0, indices, found, 0));
         calls.put("rotate", () -> kernels.rotate(b, 0, 7, h, a, 0));
         return calls.entrySet()
                 .stream()

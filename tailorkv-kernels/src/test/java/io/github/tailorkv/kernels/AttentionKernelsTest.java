@@ -280,12 +280,14 @@ class AttentionKernelsTest {
         MemorySegment s = gaussian(count);
         assertEquals(scalar.max(s, 0, count), vector.max(s, 0, count));
         for (float threshold : new float[] {-10, 0.3f, 10}) {
-            int[] expected = new int[count];
-            int[] actual = new int[count];
-            float[] expectedValues = new float[count];
-            float[] actualValues = new float[count];
-            int end = scalar.atLeast(s, 0, count, threshold, expected, expectedValues);
-            assertEquals(end, vector.atLeast(s, 0, count, threshold, actual, actualValues), message("end"));
+            int next = 3;
+            int[] expected = new int[next + count];
+            int[] actual = new int[next + count];
+            float[] expectedValues = new float[next + count];
+            float[] actualValues = new float[next + count];
+            int end = scalar.atLeast(s, 0, count, threshold, 5000, expected, expectedValues, next);
+            assertEquals(
+                    end, vector.atLeast(s, 0, count, threshold, 5000, actual, actualValues, next), message("end"));
             assertArrayEquals(Arrays.copyOf(expected, end), Arrays.copyOf(actual, end), message("positions"));
             assertArrayEquals(Arrays.copyOf(expectedValues, end), Arrays.copyOf(actualValues, end), message("values"));
         }

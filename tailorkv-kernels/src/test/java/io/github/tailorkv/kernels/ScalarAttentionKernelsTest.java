@@ -441,7 +441,7 @@ class ScalarAttentionKernelsTest {
 
         int[] positions = new int[x.length];
         float[] values = new float[x.length];
-        int end = kernels.atLeast(s, 0, x.length, 1, positions, values);
+        int end = kernels.atLeast(s, 0, x.length, 1, 0, positions, values, 0);
         int expected = 0;
         for (int i = 0; i < x.length; i++) {
             if (x[i] >= 1) {

@@ -33,7 +33,6 @@ final class RetrievalPass implements AutoCloseable {
     private final Settings settings;
     private final DecodeScratch[] scratch;
     private final LayerProbe probe;
-    private final TopTokens[] tops;
     private final TokenRanking ranking;
     private final int[][] chosen;
     private final int[] chosenCount;
@@ -47,7 +46,6 @@ final class RetrievalPass implements AutoCloseable {
     private MemorySegment q = MemorySegment.NULL;
     private MemorySegment out = MemorySegment.NULL;
     private int sealed;
-    private int sinks;
     private int wanted;
     private int length;
     private int stretches;
@@ -69,14 +67,10 @@ final class RetrievalPass implements AutoCloseable {
         headSize = shape.headSize();
         rowBytes = (long) headSize * Float.BYTES;
         groupBytes = group * rowBytes;
-        tops = new TopTokens[scratch.length];
         chosen = new int[shape.kvHeads()][settings.budget() + settings.sinks()];
         chosenCount = new int[shape.kvHeads()];
         chosenHeads = new Handover(shape.kvHeads());
-        for (int slot = 0; slot < tops.length; slot++) {
-            tops[slot] = new TopTokens(kernels);
-        }
-        ranking = new TokenRanking(kernels, shape, settings, tops);
+        ranking = new TokenRanking(kernels, shape, settings, scratch.length);
     }
 
     /** Attends from one token, already written behind {@code layer.length()} tokens. */
@@ -89,9 +83,9 @@ final class RetrievalPass implements AutoCloseable {
         int heads = shape.kvHeads();
         stretches = DecodePass.stretches(sealed, heads, workers.slots());
         int places = stretches == 1 ? workers.slots() : heads;
-        sinks = Math.min(settings.sinks(), sealed * BlockLayout.BLOCK);
+        int sinks = Math.min(settings.sinks(), sealed * BlockLayout.BLOCK);
         wanted = settings.budgetAt(sealed * BlockLayout.BLOCK) + sinks;
-        ranking.begin(blocks(), places, wanted);
+        ranking.begin(blocks(), places, sinks, wanted);
         if (stretches == 1) {
             // The scores that a tail needs lie in the place of the thread that has made them.
             halved = settings.tail() || workers.slots() == 1 ? 0 : Math.min(heads, workers.slots());
@@ -150,9 +144,15 @@ final class RetrievalPass implements AutoCloseable {
     private void rankAndChoose(int head, int slot) {
         probe.pieceBegins(slot);
         prepare(head, slot);
-        ranking.run(blocks(), head, slot, 0, sealed);
-        probe.scored(slot);
-        choose(head, slot, slot);
+        int count = ranking.chooseByBound(blocks(), head, slot, chosen[head]);
+        if (count == wanted) {
+            probe.scored(slot);
+            chose(head, slot, count);
+        } else {
+            ranking.run(blocks(), head, slot, 0, sealed);
+            probe.scored(slot);
+            choose(head, slot, slot);
+        }
     }
 
     private void attend(int head, int slot) {
@@ -193,15 +193,11 @@ final class RetrievalPass implements AutoCloseable {
         probe.attended(slot);
     }
 
-    /** Chooses the sinks and the tokens of the largest ranks, ascending. */
     private void choose(int head, int slot, int place) {
-        ranking.finish(head, place);
-        MemorySegment ranks = ranking.ranks();
-        for (int i = 0; i < sinks; i++) {
-            ranks.set(ValueLayout.JAVA_FLOAT, ranking.rankAt(place, i), Float.POSITIVE_INFINITY);
-        }
-        int count = tops[slot].select(
-                ranks, ranking.rankAt(place, 0), sealed, wanted, ranking.bound(head), chosen[head]);
+        chose(head, slot, ranking.choose(head, slot, place, chosen[head]));
+    }
+
+    private void chose(int head, int slot, int count) {
         chosenCount[head] = count;
         probe.chose(head, chosen[head], count, ranking.channels(head));
         probe.gathered(slot);

@@ -11,14 +11,15 @@ import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Ranks of all sealed tokens of a retrieval layer, from the critical channels of its index (TailorKV, section 3.3): a
- * token's rank is the logarithm of its largest share of attention in any query head of the group, by approximate scores.
+ * Ranks all sealed tokens of a retrieval layer by the critical channels of its index and chooses the dominant ones (TailorKV,
+ * section 3.3): a token's rank is the logarithm of its largest share of attention in any query head of the group, by
+ * approximate scores.
  *
  * <p>A share is a score less the logarithm of the sum of a head's exponentials, and in a long session that sum is estimated
  * from 1,024 tokens, four runs of four blocks at equal distances. The first block, which holds the sinks and with them often
  * most of the sum, counts once, every other one for as many as there are for each. The sums only weigh the heads of a group
- * against each other, so that none crowds out the rest. The ranks of the sample tell a {@link #bound} that few tokens reach
- * but those that will be chosen. With the sums at hand one pass over the index goes from codes to ranks.
+ * against each other, so that none crowds out the rest. The ranks of the sample tell a bound that few tokens reach but those
+ * that will be chosen. With both at hand one pass over the index goes from codes to the tokens that reach the bound.
  * Without, it would have to keep the scores of all heads, several times as many numbers as there are ranks, which fit into
  * no cache that a core has for itself, and read them twice.
  *
@@ -30,9 +31,11 @@ final class TokenRanking implements AutoCloseable {
     /** Runs of blocks from which sums are estimated, and the blocks of each: side by side they cost half as much. */
     private static final int RUNS = 4;
     private static final int RUN = 4;
-    private static final int SAMPLED = RUNS * RUN * BlockLayout.BLOCK;
+    /** Tokens of the sample that the bound is taken from. */
+    private static final int BOUNDING = (RUNS - 1) * RUN * BlockLayout.BLOCK;
     /** The bound may let this part of them pass that it need not, for that is found sooner. */
     private static final int SLACK = 16;
+    private static final long PANEL_RANK_BYTES = (long) BlockLayout.PANEL * BlockLayout.BLOCK * Float.BYTES;
 
     /** Blocks from which on sums are estimated; the scores of fewer fit into a core's second-level cache. */
     private static final int LEAST_SAMPLED = 128;
@@ -54,6 +57,7 @@ final class TokenRanking implements AutoCloseable {
     private final MemorySegment scaled;
     private final MemorySegment samples;
     private final MemorySegment ranksOfSamples;
+    private final MemorySegment ranksOfPanels;
     private final int group;
     private final int rows;
     private final int headSize;
@@ -66,13 +70,18 @@ final class TokenRanking implements AutoCloseable {
     private MemorySegment ranks = MemorySegment.NULL;
     private boolean keepsScores;
     private int sealed;
+    private int sinks;
     private int wanted;
 
-    TokenRanking(AttentionKernels kernels, AttentionShape shape, Settings settings, TopTokens[] tops) {
+    /** @param slots threads that rank at the same time */
+    TokenRanking(AttentionKernels kernels, AttentionShape shape, Settings settings, int slots) {
         this.kernels = kernels;
         this.shape = shape;
         this.settings = settings;
-        this.tops = tops;
+        tops = new TopTokens[slots];
+        for (int slot = 0; slot < slots; slot++) {
+            tops[slot] = new TopTokens(kernels);
+        }
         group = shape.groupSize();
         headSize = shape.headSize();
         rowBytes = (long) headSize * Float.BYTES;
@@ -85,20 +94,23 @@ final class TokenRanking implements AutoCloseable {
         weights = new float[shape.kvHeads()][headSize];
         logSums = new float[shape.kvHeads()][rows];
         bounds = new float[shape.kvHeads()];
-        sampledRanks = new float[tops.length][SAMPLED];
+        sampledRanks = new float[slots][BOUNDING];
         averaged = arena.allocate(shape.kvHeads() * rowBytes, 64);
         scaled = arena.allocate(shape.heads() * rowBytes, 64);
-        samples = arena.allocate(tops.length * sampleBytes, 64);
-        ranksOfSamples = arena.allocate((long) tops.length * SAMPLED * Float.BYTES, 64);
+        samples = arena.allocate(slots * sampleBytes, 64);
+        ranksOfSamples = arena.allocate((long) slots * BOUNDING * Float.BYTES, 64);
+        ranksOfPanels = arena.allocate(slots * PANEL_RANK_BYTES, 64);
     }
 
     /**
      * Makes room for the ranks of {@code places} KV heads at a time.
      *
-     * @param wanted tokens that will be chosen
+     * @param sinks first tokens that are chosen whatever their ranks are
+     * @param wanted tokens that are chosen in all
      */
-    void begin(IndexedBlocks blocks, int places, int wanted) {
+    void begin(IndexedBlocks blocks, int places, int sinks, int wanted) {
         sealed = blocks.size();
+        this.sinks = sinks;
         this.wanted = wanted;
         keepsScores = settings.tail() || shape.softCap() > 0 || sealed < LEAST_SAMPLED
                 || !(blocks instanceof IndexedRows);
@@ -111,14 +123,6 @@ final class TokenRanking implements AutoCloseable {
     /** Critical channels that a KV head was ranked by. */
     int channels(int head) {
         return settings.tail() ? headSize : channelCount[head];
-    }
-
-    /**
-     * A rank that more tokens of a KV head reach than are wanted, but not many more, as far as a sample tells; minus infinity
-     * without one.
-     */
-    float bound(int head) {
-        return bounds[head];
     }
 
     MemorySegment ranks() {
@@ -187,18 +191,23 @@ final class TokenRanking implements AutoCloseable {
         bounds[head] = boundBySample(slot, logSums[head]);
     }
 
-    /** So much that, three standard deviations of what is counted in a sample aside, enough tokens reach it. */
+    /**
+     * So much that, three standard deviations of what is counted in a sample aside, enough tokens reach it. Without the first
+     * run: near the sinks ranks are larger than elsewhere, and with it one bound in five was too high for the reference model,
+     * without it one in thirty.
+     */
     private float boundBySample(int slot, float[] sums) {
-        double expected = (double) wanted / (sealed * BlockLayout.BLOCK) * SAMPLED;
+        double expected = (double) wanted / (sealed * BlockLayout.BLOCK) * BOUNDING;
         int reach = (int) Math.ceil(expected + 3 * Math.sqrt(expected));
-        if (reach >= SAMPLED) {
+        if (reach >= BOUNDING) {
             return Float.NEGATIVE_INFINITY;
         }
-        long to = (long) slot * SAMPLED * Float.BYTES;
+        long from = slot * sampleBytes + RUN * blockScoreBytes;
+        long to = (long) slot * BOUNDING * Float.BYTES;
         float[] values = sampledRanks[slot];
-        kernels.rank(samples, slot * sampleBytes, RUNS * RUN, rows, sums, ranksOfSamples, to);
-        MemorySegment.copy(ranksOfSamples, ValueLayout.JAVA_FLOAT, to, values, 0, SAMPLED);
-        return kernels.threshold(values, SAMPLED, reach, Math.min(SAMPLED, reach + reach / SLACK));
+        kernels.rank(samples, from, BOUNDING / BlockLayout.BLOCK, rows, sums, ranksOfSamples, to);
+        MemorySegment.copy(ranksOfSamples, ValueLayout.JAVA_FLOAT, to, values, 0, BOUNDING);
+        return kernels.threshold(values, BOUNDING, reach, Math.min(BOUNDING, reach + reach / SLACK));
     }
 
     // ---- scores and ranks ------------------------------------------------------------------------------------------
@@ -212,9 +221,7 @@ final class TokenRanking implements AutoCloseable {
                 kernels.scaleScores(scores, scoreAt(place, from), count, 1, shape.softCap());
             }
         } else {
-            ((IndexedRows) blocks).rank(
-                    from, to, head, critical(head), channelCount[head], queries(), queryAt(head), rowBytes, rows,
-                    logSums[head], ranks, rankAt(place, from * BlockLayout.BLOCK));
+            rank(blocks, head, from, to, ranks, rankAt(place, from * BlockLayout.BLOCK));
         }
     }
 
@@ -224,6 +231,65 @@ final class TokenRanking implements AutoCloseable {
             kernels.logSums(scores, scoreAt(place, 0), sealed, rows, 1, logSums[head]);
             kernels.rank(scores, scoreAt(place, 0), sealed, rows, logSums[head], ranks, rankAt(place, 0));
         }
+    }
+
+    // ---- choices ---------------------------------------------------------------------------------------------------
+
+    /**
+     * Ranks a KV head and chooses by the bound, panel by panel of the index: its ranks go no further than the first cache.
+     *
+     * @return how many tokens were chosen, all that are wanted or none: then there is no bound, or too few tokens reach it
+     */
+    int chooseByBound(IndexedBlocks blocks, int head, int slot, int[] chosen) {
+        float bound = bounds[head];
+        if (bound == Float.NEGATIVE_INFINITY) {
+            return 0;
+        }
+        TopTokens top = tops[slot];
+        long at = slot * PANEL_RANK_BYTES;
+        top.begin(sealed);
+        for (int from = 0; from < sealed; from += BlockLayout.PANEL) {
+            int to = Math.min(sealed, from + BlockLayout.PANEL);
+            rank(blocks, head, from, to, ranksOfPanels, at);
+            includeSinks(ranksOfPanels, at, from, to);
+            top.add(ranksOfPanels, at, to - from, bound, from * BlockLayout.BLOCK);
+        }
+        return top.size() < wanted ? 0 : top.keep(wanted, chosen);
+    }
+
+    /**
+     * Chooses for a KV head of which all blocks were {@linkplain #run run}.
+     *
+     * @return how many tokens were chosen, ascending
+     */
+    int choose(int head, int slot, int place, int[] chosen) {
+        finish(head, place);
+        TopTokens top = tops[slot];
+        long at = rankAt(place, 0);
+        includeSinks(ranks, at, 0, sealed);
+        if (bounds[head] > Float.NEGATIVE_INFINITY) {
+            top.begin(sealed);
+            top.add(ranks, at, sealed, bounds[head], 0);
+            if (top.size() >= wanted) {
+                return top.keep(wanted, chosen);
+            }
+        }
+        return top.select(ranks, at, sealed, wanted, chosen);
+    }
+
+    /** Gives the sinks among the tokens of the blocks {@code [from, to)} a rank that none exceeds. */
+    private void includeSinks(MemorySegment target, long at, int from, int to) {
+        int first = from * BlockLayout.BLOCK;
+        int end = Math.min(sinks, to * BlockLayout.BLOCK);
+        for (int token = first; token < end; token++) {
+            target.set(ValueLayout.JAVA_FLOAT, at + 4L * (token - first), Float.POSITIVE_INFINITY);
+        }
+    }
+
+    private void rank(IndexedBlocks blocks, int head, int from, int to, MemorySegment target, long at) {
+        ((IndexedRows) blocks).rank(
+                from, to, head, critical(head), channelCount[head], queries(), queryAt(head), rowBytes, rows,
+                logSums[head], target, at);
     }
 
     private void score(IndexedBlocks blocks, int head, int from, int to, MemorySegment target, long at) {

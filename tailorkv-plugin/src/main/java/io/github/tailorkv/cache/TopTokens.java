@@ -25,41 +25,62 @@ final class TopTokens {
     private float[] maxima = new float[0];
     private int[] survivors = new int[1024];
     private float[] survivorScores = new float[1024];
+    private int left;
 
     TopTokens(AttentionKernels kernels) {
         this.kernels = kernels;
-    }
-
-    /** Like {@link #select(MemorySegment, long, int, int, float, int[])} without a guess. */
-    int select(MemorySegment scores, long offset, int blocks, int k, int[] chosen) {
-        return select(scores, offset, blocks, k, Float.NEGATIVE_INFINITY, chosen);
     }
 
     /**
      * Writes the positions of the {@code k} largest scores to {@code chosen}, ascending; minus infinity is never chosen.
      *
      * @param scores {@code float[blocks][64]}
-     * @param guess a score that k or more are thought to reach, minus infinity for none: the fewer more, the faster, and if
-     *     it is too large, nothing is lost but time
      * @return how many were written, fewer than k where there are fewer
      */
-    int select(MemorySegment scores, long offset, int blocks, int k, float guess, int[] chosen) {
-        int count = blocks * BlockLayout.BLOCK;
-        if (k <= 0 || count == 0) {
+    int select(MemorySegment scores, long offset, int blocks, int k, int[] chosen) {
+        begin(blocks);
+        if (k <= 0 || blocks == 0) {
             return 0;
         }
+        // Minus infinity marks what must not be chosen; the smallest finite number keeps it out.
+        add(scores, offset, blocks, Math.max(-Float.MAX_VALUE, lowerBound(scores, offset, blocks, k)), 0);
+        return keep(k, chosen);
+    }
+
+    // ---- the same in parts, where a bound is known before the scores are -------------------------------------------
+
+    /** Begins a choice among the tokens of {@code blocks} blocks. */
+    void begin(int blocks) {
+        int count = blocks * BlockLayout.BLOCK;
         if (survivors.length < count) {
             survivors = new int[count + count / 4];
             survivorScores = new float[count + count / 4];
         }
-        int left = guess > Float.NEGATIVE_INFINITY
-                ? kernels.atLeast(scores, offset, count, guess, survivors, survivorScores)
-                : 0;
-        if (left < k) {
-            // Minus infinity marks what must not be chosen; the smallest finite number keeps it out.
-            float bound = Math.max(-Float.MAX_VALUE, lowerBound(scores, offset, blocks, k));
-            left = kernels.atLeast(scores, offset, count, bound, survivors, survivorScores);
-        }
+        left = 0;
+    }
+
+    /**
+     * Takes the tokens whose scores reach a bound.
+     *
+     * @param scores of the next blocks, {@code float[blocks][64]}
+     * @param first position of the first of them
+     */
+    void add(MemorySegment scores, long offset, int blocks, float bound, int first) {
+        left = kernels.atLeast(
+                scores, offset, blocks * BlockLayout.BLOCK, bound, first, survivors, survivorScores, left);
+    }
+
+    /** Tokens taken so far. */
+    int size() {
+        return left;
+    }
+
+    /**
+     * Writes the positions of the {@code k} largest scores that were taken to {@code chosen}, ascending.
+     *
+     * @return how many were written, fewer than k where there are fewer
+     */
+    int keep(int k, int[] chosen) {
         int written = kernels.keepLargest(survivorScores, survivors, left, k);
         System.arraycopy(survivors, 0, chosen, 0, written);
         return written;

@@ -18,6 +18,8 @@ import java.lang.reflect.Proxy;
 import java.util.Map;
 import java.util.Random;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.Consumer;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -45,12 +47,18 @@ class RetrievalPassTest {
 
     /** The same kernels, of which one operation can fail. */
     private AttentionKernels failing(String operation) {
+        return watched(name -> {
+            if (name.equals(operation) && callsToFailure.decrementAndGet() == 0) {
+                throw new IllegalStateException(operation);
+            }
+        });
+    }
+
+    private AttentionKernels watched(Consumer<String> watcher) {
         return (AttentionKernels) Proxy.newProxyInstance(
                 AttentionKernels.class.getClassLoader(), new Class<?>[] {AttentionKernels.class},
                 (proxy, method, arguments) -> {
-                    if (method.getName().equals(operation) && callsToFailure.decrementAndGet() == 0) {
-                        throw new IllegalStateException(operation);
-                    }
+                    watcher.accept(method.getName());
                     try {
                         return method.invoke(kernels, arguments);
                     } catch (InvocationTargetException e) {
@@ -114,6 +122,30 @@ class RetrievalPassTest {
                 assertArrayEquals(
                         expected, run(shared.retrieval, layer, q, many, arena), 1e-6f, () -> "seed " + seed);
             }
+        }
+    }
+
+    /** One KV head in a thousand has a sample whose bound too few tokens reach; only then is there a second pass over its ranks. */
+    @Test
+    void tokensAreChosenInThePassThatRanksThem() {
+        AtomicInteger ranked = new AtomicInteger();
+        AtomicInteger again = new AtomicInteger();
+        LayerContext context = context(watched(name -> {
+            ranked.addAndGet(name.equals("indexRanks") ? 1 : 0);
+            again.addAndGet(name.equals("stretchMaxima") ? 1 : 0);
+        }));
+        try (Arena arena = Arena.ofShared();
+                Workers workers = new Workers(2);
+                TilePool pool = new TilePool(LayerCache.tileBytes(SHAPE));
+                LayerCache layer = filled(context, pool, workers, arena);
+                Workspace work = new Workspace(context, 2)) {
+            int steps = 50;
+            for (int step = 0; step < steps; step++) {
+                run(work.retrieval, layer, rows(arena, SHAPE.heads(), 1), workers, arena);
+            }
+            int heads = steps * SHAPE.kvHeads();
+            assertTrue(ranked.get() >= 3 * heads, () -> ranked + " panels ranked for " + heads + " KV heads");
+            assertTrue(again.get() <= heads / 20, () -> again + " of " + heads + " KV heads twice, seed " + seed);
         }
     }
 

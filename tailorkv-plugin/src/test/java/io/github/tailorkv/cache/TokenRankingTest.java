@@ -1,5 +1,6 @@
 package io.github.tailorkv.cache;
 
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -12,7 +13,9 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
+import java.util.Comparator;
 import java.util.Random;
+import java.util.stream.IntStream;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -25,6 +28,7 @@ class TokenRankingTest {
     private static final int HEAD_SIZE = 64;
     /** How far the logarithm of a sum may be off, as its terms are within 4 %. */
     private static final double ROUGH = 0.041;
+    private static final int SINKS = 2;
 
     private final long seed = new Random().nextLong();
     private final Random random = new Random(seed);
@@ -84,14 +88,13 @@ class TokenRankingTest {
         for (int c = 0; c < HEAD_SIZE; c++) {
             sink[c] = 3 * q[(group - 1) * HEAD_SIZE + c];
         }
-        TopTokens[] tops = {new TopTokens(kernels), new TopTokens(kernels)};
         try (Arena arena = Arena.ofConfined();
                 IndexedRows blocks = blocks(kernels, shape, count, sink);
-                TokenRanking ranking = new TokenRanking(kernels, shape, settings, tops)) {
+                TokenRanking ranking = new TokenRanking(kernels, shape, settings, 2)) {
             MemorySegment queries = arena.allocateFrom(ValueLayout.JAVA_FLOAT, q);
             int wanted = count * BlockLayout.BLOCK / 40 + 1;
             boolean sampled = group > 1 && count >= 128 && shape.softCap() == 0;
-            ranking.begin(blocks, 2, wanted);
+            ranking.begin(blocks, 2, SINKS, wanted);
             for (int head = 0; head < 2; head++) {
                 int slot = 1 - head;
                 ranking.prepare(blocks, queries, head, slot);
@@ -103,25 +106,34 @@ class TokenRankingTest {
                         .asSlice(ranking.rankAt(slot, 0), (long) count * BlockLayout.BLOCK * Float.BYTES)
                         .toArray(ValueLayout.JAVA_FLOAT);
                 check(kernels, shape, blocks, q, head, ranks, sampled);
-                checkBound(ranking.bound(head), ranks, wanted, sampled);
+                checkChoice(ranking, blocks, head, slot, ranks, wanted, sampled);
             }
         }
     }
 
-    /** Text of which a sample has seen every fifth or twentieth block: a bound is not more than roughly right. */
-    private void checkBound(float bound, float[] ranks, int wanted, boolean sampled) {
-        if (!sampled) {
-            assertEquals(Float.NEGATIVE_INFINITY, bound);
-            return;
+    /** With a bound and without the same tokens are chosen, those that sorting would choose. */
+    private void checkChoice(
+            TokenRanking ranking, IndexedRows blocks, int head, int slot, float[] ranks, int wanted,
+            boolean sampled) {
+        int[] expected = IntStream.range(0, ranks.length)
+                .boxed()
+                .sorted(Comparator.comparingDouble(i -> i < SINKS ? Double.NEGATIVE_INFINITY : -ranks[i]))
+                .limit(wanted)
+                .mapToInt(i -> i)
+                .sorted()
+                .toArray();
+        int[] chosen = new int[wanted];
+        assertEquals(wanted, ranking.choose(head, slot, slot, chosen));
+        assertArrayEquals(expected, chosen, () -> "seed " + seed);
+        Arrays.fill(chosen, -1);
+        int count = ranking.chooseByBound(blocks, head, slot, chosen);
+        if (count == 0) {
+            Arrays.fill(expected, -1);
+        } else {
+            assertEquals(wanted, count);
+            assertTrue(sampled, "chosen by a bound without a sample");
         }
-        int reach = 0;
-        for (float rank : ranks) {
-            reach += rank >= bound ? 1 : 0;
-        }
-        int tokens = reach;
-        assertTrue(
-                reach >= wanted / 4 && reach <= 6 * wanted,
-                () -> tokens + " reach the bound, wanted are " + wanted + ", seed " + seed);
+        assertArrayEquals(expected, chosen, () -> "seed " + seed);
     }
 
     private void check(AttentionKernels kernels, AttentionShape shape, IndexedRows blocks, float[] q, int head,

@@ -2,6 +2,7 @@ package io.github.tailorkv.cache;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.tailorkv.kernels.BlockLayout;
 import io.github.tailorkv.kernels.KernelLadder;
@@ -58,13 +59,22 @@ class TopTokensTest {
             TopTokens top = new TopTokens(KernelLadder.choose(kernels));
             int written = top.select(memory, 0, blocks, k, chosen);
             assertArrayEquals(expected, Arrays.copyOf(chosen, written), () -> "seed " + seed);
-            float last = expected.length == 0 ? 0 : scores[expected[expected.length - 1]];
-            // Guesses that all reach, or more than enough, hardly any, or none.
-            for (float guess : new float[] {-Float.MAX_VALUE, -1, last, 3, Float.POSITIVE_INFINITY, Float.NaN}) {
+            // In parts, with a bound that all reach, or more than enough.
+            float last = Float.MAX_VALUE;
+            for (int position : expected) {
+                last = Math.min(last, scores[position]);
+            }
+            for (float bound : new float[] {-Float.MAX_VALUE, Math.min(last, -1), last}) {
+                top.begin(blocks);
+                for (int first = 0; first < blocks; first += 3) {
+                    int part = Math.min(3, blocks - first);
+                    top.add(memory, 4L * first * BlockLayout.BLOCK, part, bound, first * BlockLayout.BLOCK);
+                }
+                assertTrue(top.size() >= expected.length);
                 Arrays.fill(chosen, -1);
-                written = top.select(memory, 0, blocks, k, guess, chosen);
+                written = top.keep(k, chosen);
                 assertArrayEquals(
-                        expected, Arrays.copyOf(chosen, written), () -> "guess " + guess + ", seed " + seed);
+                        expected, Arrays.copyOf(chosen, written), () -> "bound " + bound + ", seed " + seed);
             }
         }
     }
