@@ -254,7 +254,12 @@ final class TokenRanking implements AutoCloseable {
             includeSinks(ranksOfPanels, at, from, to);
             top.add(ranksOfPanels, at, to - from, bound, from * BlockLayout.BLOCK);
         }
-        return top.size() < wanted ? 0 : top.keep(wanted, chosen);
+        if (top.size() < wanted) {
+            // Whoever chooses from all ranks now need not try it again.
+            bounds[head] = Float.NEGATIVE_INFINITY;
+            return 0;
+        }
+        return top.keep(wanted, chosen);
     }
 
     /**
