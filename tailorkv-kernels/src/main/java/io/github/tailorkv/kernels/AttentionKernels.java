@@ -110,6 +110,11 @@ public interface AttentionKernels {
     /**
      * Scores of some blocks of an index panel from some of their channels.
      *
+     * <p>With 4 bits what multiplies the codes is rounded: the products of a query row and a block's scales become integers
+     * {@code n}, multiples of {@code unit = sum |q[c] * scale[c]| / (4095 - channels / 2)}, and a score is
+     * {@code unit * sum n[c] * (code[c] - 8) + sum q[c] * (zero[c] + 8 * scale[c])}. Such a sum of integers fits into 16 bits,
+     * and what the codes have lost is 30 times as much as rounding loses with 32 channels, 15 times with 64.
+     *
      * @param from first block, counted within the panel
      * @param to end of the blocks, at most 16
      * @param headSize channels that the panel holds; a query row has as many

@@ -45,13 +45,11 @@ import jdk.incubator.vector.ShortVector;
  * 256 bytes, 6 in 512, 8 in 1,024, 10 in 2,048 and 23 without gaps.
  *
  * <p>Queries go through in fours, a last one or two or three of them with zeros beside them: the codes are widened and
- * converted once for all.
+ * converted once for all. Those of 4 bits, which retrieval lives on, have a class of their own, {@link NibbleProduct}.
  */
 final class IndexProduct {
 
     private static final int ROWS = 4;
-    /** In place of a number of rows: four of them, of whose scores only the largest is written. */
-    private static final int LARGEST = 0;
     /** Bytes of a row of scores of a block. */
     private static final int ROW = BLOCK * Float.BYTES;
     private IndexProduct() {}
@@ -72,6 +70,7 @@ final class IndexProduct {
         private final float[] shifts = new float[ROWS];
         /** Scores of one block on their way to ranks. */
         private final MemorySegment scores = Arena.ofAuto().allocate(ROWS * (long) ROW, LINE);
+        private final NibbleProduct nibbles = new NibbleProduct();
         /** Keeps the compiler from dropping loads whose values nobody needs. */
         @SuppressWarnings("unused")
         private int touched;
@@ -133,7 +132,8 @@ final class IndexProduct {
                 } else {
                     long rank = target + (long) (block - from) * ROW;
                     if (bits == 4 && count == ROWS && r == 0) {
-                        multiply(scratch, panel, block, bits, depth, LARGEST, rank);
+                        long codes = panel + (long) block * rowBytes(bits, BLOCK);
+                        scratch.nibbles.largest(block % L, codes, scratch.offsets, depth, rank);
                     } else {
                         multiply(scratch, panel, block, bits, depth, count, scores);
                         largest(scores, count, r > 0, rank);
@@ -164,16 +164,11 @@ final class IndexProduct {
         int rowBytes = rowBytes(bits, BLOCK);
         long codes = panel + (long) block * rowBytes;
         int lane = block % L;
-        if (count == 1) {
+        if (bits == 4) {
+            scratch.nibbles.scores(lane, codes, scratch.offsets, depth, count, target);
+        } else if (count == 1) {
             for (int column = 0; column < BLOCK; column += L) {
                 oneRow(scratch, lane, depth, codes, bits, column, target);
-            }
-        } else if (bits == 4 && Lanes.WIDE) {
-            wholeNibbles(scratch, lane, depth, codes, count, target);
-        } else if (bits == 4) {
-            for (int stripe = 0; stripe < rowBytes; stripe += L) {
-                nibbles(scratch, lane, depth, codes + stripe, count,
-                        target + (stripe / UNIT * 2L * UNIT + stripe % UNIT) * Float.BYTES);
             }
         } else if (bits == 2) {
             for (int stripe = 0; stripe < rowBytes; stripe += L) {
@@ -236,10 +231,14 @@ final class IndexProduct {
      */
     private static void fold(
             Scratch scratch, long panel, int first, int bits, int headSize, int[] taken, int depth) {
-        float[] a = scratch.a;
-        float[] bias = scratch.bias;
         float[] queries = scratch.queries;
         float[] shifts = scratch.shifts;
+        if (bits == 4) {
+            scratch.nibbles.prepare(panel, first, headSize, taken, depth, queries, shifts);
+            return;
+        }
+        float[] a = scratch.a;
+        float[] bias = scratch.bias;
         long scaleBase = NativeMemory.base(panel + BlockLayout.panelScales(bits, headSize));
         long zeroBase = NativeMemory.base(panel + BlockLayout.panelZeros(bits, headSize));
         FloatVector bias0 = FloatVector.broadcast(F, shifts[0]);
@@ -272,65 +271,6 @@ final class IndexProduct {
         bias1.intoArray(bias, L);
         bias2.intoArray(bias, 2 * L);
         bias3.intoArray(bias, 3 * L);
-    }
-
-    /** Four rows of scores of L tokens, and of the L tokens whose codes are the high nibbles of the same bytes. */
-    private static void nibbles(
-            Scratch scratch, int lane, int depth, long stripe, int rows, long s) {
-        float[] a = scratch.a;
-        int[] offsets = scratch.offsets;
-        long base = NativeMemory.base(stripe);
-        float[] bias = scratch.bias;
-        FloatVector low0 = FloatVector.broadcast(F, bias[lane]);
-        FloatVector low1 = FloatVector.broadcast(F, bias[L + lane]);
-        FloatVector low2 = FloatVector.broadcast(F, bias[2 * L + lane]);
-        FloatVector low3 = FloatVector.broadcast(F, bias[3 * L + lane]);
-        FloatVector high0 = low0;
-        FloatVector high1 = low1;
-        FloatVector high2 = low2;
-        FloatVector high3 = low3;
-        for (int i = 0; i < depth; i++) {
-            IntVector bytes = (IntVector) ByteVector.fromMemorySegment(B, ALL, NativeMemory.at(base, offsets[i]), ORDER)
-                    .convertShape(ZERO_EXTEND_B2I, I, 0);
-            FloatVector low = (FloatVector) bytes.and(15).convert(I2F, 0);
-            FloatVector high = (FloatVector) bytes.lanewise(LSHR, 4).convert(I2F, 0);
-            int at = i * ROWS * L + lane;
-            FloatVector x = FloatVector.broadcast(F, a[at]);
-            low0 = low.fma(x, low0);
-            high0 = high.fma(x, high0);
-            x = FloatVector.broadcast(F, a[at + L]);
-            low1 = low.fma(x, low1);
-            high1 = high.fma(x, high1);
-            x = FloatVector.broadcast(F, a[at + 2 * L]);
-            low2 = low.fma(x, low2);
-            high2 = high.fma(x, high2);
-            x = FloatVector.broadcast(F, a[at + 3 * L]);
-            low3 = low.fma(x, low3);
-            high3 = high.fma(x, high3);
-        }
-        int next = UNIT * Float.BYTES;
-        long target = NativeMemory.base(s);
-        if (rows == LARGEST) {
-            low0 = low0.blend(low1, low0.compare(LT, low1));
-            low2 = low2.blend(low3, low2.compare(LT, low3));
-            low0.blend(low2, low0.compare(LT, low2)).intoMemorySegment(ALL, target, ORDER);
-            high0 = high0.blend(high1, high0.compare(LT, high1));
-            high2 = high2.blend(high3, high2.compare(LT, high3));
-            high0.blend(high2, high0.compare(LT, high2)).intoMemorySegment(ALL, NativeMemory.at(target, next), ORDER);
-            return;
-        }
-        low0.intoMemorySegment(ALL, target, ORDER);
-        high0.intoMemorySegment(ALL, NativeMemory.at(target, next), ORDER);
-        low1.intoMemorySegment(ALL, NativeMemory.at(target, ROW), ORDER);
-        high1.intoMemorySegment(ALL, NativeMemory.at(target, ROW + next), ORDER);
-        if (rows > 2) {
-            low2.intoMemorySegment(ALL, NativeMemory.at(target, 2 * ROW), ORDER);
-            high2.intoMemorySegment(ALL, NativeMemory.at(target, 2 * ROW + next), ORDER);
-        }
-        if (rows > 3) {
-            low3.intoMemorySegment(ALL, NativeMemory.at(target, 3 * ROW), ORDER);
-            high3.intoMemorySegment(ALL, NativeMemory.at(target, 3 * ROW + next), ORDER);
-        }
     }
 
     /** Four rows of scores of four times L tokens, whose codes of two bits share the same bytes. */
@@ -385,101 +325,6 @@ final class IndexProduct {
         }
         long row = BLOCK * (long) Float.BYTES;
         long next = UNIT * (long) Float.BYTES;
-        sum00.intoMemorySegment(ALL, s, ORDER);
-        sum01.intoMemorySegment(ALL, s + next, ORDER);
-        sum02.intoMemorySegment(ALL, s + 2 * next, ORDER);
-        sum03.intoMemorySegment(ALL, s + 3 * next, ORDER);
-        sum10.intoMemorySegment(ALL, s + row, ORDER);
-        sum11.intoMemorySegment(ALL, s + row + next, ORDER);
-        sum12.intoMemorySegment(ALL, s + row + 2 * next, ORDER);
-        sum13.intoMemorySegment(ALL, s + row + 3 * next, ORDER);
-        if (rows > 2) {
-            sum20.intoMemorySegment(ALL, s + 2 * row, ORDER);
-            sum21.intoMemorySegment(ALL, s + 2 * row + next, ORDER);
-            sum22.intoMemorySegment(ALL, s + 2 * row + 2 * next, ORDER);
-            sum23.intoMemorySegment(ALL, s + 2 * row + 3 * next, ORDER);
-        }
-        if (rows > 3) {
-            sum30.intoMemorySegment(ALL, s + 3 * row, ORDER);
-            sum31.intoMemorySegment(ALL, s + 3 * row + next, ORDER);
-            sum32.intoMemorySegment(ALL, s + 3 * row + 2 * next, ORDER);
-            sum33.intoMemorySegment(ALL, s + 3 * row + 3 * next, ORDER);
-        }
-    }
-
-    /**
-     * Four rows of scores of a whole block, for vectors of 512 bits, of which there are 32: twice the sums of {@link #nibbles}
-     * for the same broadcasts.
-     */
-    private static void wholeNibbles(
-            Scratch scratch, int lane, int depth, long codes, int rows, long s) {
-        float[] a = scratch.a;
-        float[] bias = scratch.bias;
-        FloatVector sum00 = FloatVector.broadcast(F, bias[lane]);
-        FloatVector sum01 = sum00;
-        FloatVector sum02 = sum00;
-        FloatVector sum03 = sum00;
-        FloatVector sum10 = FloatVector.broadcast(F, bias[L + lane]);
-        FloatVector sum11 = sum10;
-        FloatVector sum12 = sum10;
-        FloatVector sum13 = sum10;
-        FloatVector sum20 = FloatVector.broadcast(F, bias[2 * L + lane]);
-        FloatVector sum21 = sum20;
-        FloatVector sum22 = sum20;
-        FloatVector sum23 = sum20;
-        FloatVector sum30 = FloatVector.broadcast(F, bias[3 * L + lane]);
-        FloatVector sum31 = sum30;
-        FloatVector sum32 = sum30;
-        FloatVector sum33 = sum30;
-        for (int i = 0; i < depth; i++) {
-            long channel = codes + scratch.offsets[i];
-            IntVector bytes = (IntVector) ByteVector.fromMemorySegment(B, ALL, channel, ORDER)
-                    .convertShape(ZERO_EXTEND_B2I, I, 0);
-            FloatVector code0 = (FloatVector) bytes.and(15).convert(I2F, 0);
-            FloatVector code1 = (FloatVector) bytes.lanewise(LSHR, 4).convert(I2F, 0);
-            bytes = (IntVector) ByteVector.fromMemorySegment(B, ALL, channel + UNIT, ORDER)
-                    .convertShape(ZERO_EXTEND_B2I, I, 0);
-            FloatVector code2 = (FloatVector) bytes.and(15).convert(I2F, 0);
-            FloatVector code3 = (FloatVector) bytes.lanewise(LSHR, 4).convert(I2F, 0);
-            int at = i * ROWS * L + lane;
-            FloatVector x = FloatVector.broadcast(F, a[at]);
-            sum00 = code0.fma(x, sum00);
-            sum01 = code1.fma(x, sum01);
-            sum02 = code2.fma(x, sum02);
-            sum03 = code3.fma(x, sum03);
-            x = FloatVector.broadcast(F, a[at + L]);
-            sum10 = code0.fma(x, sum10);
-            sum11 = code1.fma(x, sum11);
-            sum12 = code2.fma(x, sum12);
-            sum13 = code3.fma(x, sum13);
-            x = FloatVector.broadcast(F, a[at + 2 * L]);
-            sum20 = code0.fma(x, sum20);
-            sum21 = code1.fma(x, sum21);
-            sum22 = code2.fma(x, sum22);
-            sum23 = code3.fma(x, sum23);
-            x = FloatVector.broadcast(F, a[at + 3 * L]);
-            sum30 = code0.fma(x, sum30);
-            sum31 = code1.fma(x, sum31);
-            sum32 = code2.fma(x, sum32);
-            sum33 = code3.fma(x, sum33);
-        }
-        long row = BLOCK * (long) Float.BYTES;
-        long next = UNIT * (long) Float.BYTES;
-        if (rows == LARGEST) {
-            sum00 = sum00.blend(sum10, sum00.compare(LT, sum10));
-            sum20 = sum20.blend(sum30, sum20.compare(LT, sum30));
-            sum00.blend(sum20, sum00.compare(LT, sum20)).intoMemorySegment(ALL, s, ORDER);
-            sum01 = sum01.blend(sum11, sum01.compare(LT, sum11));
-            sum21 = sum21.blend(sum31, sum21.compare(LT, sum31));
-            sum01.blend(sum21, sum01.compare(LT, sum21)).intoMemorySegment(ALL, s + next, ORDER);
-            sum02 = sum02.blend(sum12, sum02.compare(LT, sum12));
-            sum22 = sum22.blend(sum32, sum22.compare(LT, sum32));
-            sum02.blend(sum22, sum02.compare(LT, sum22)).intoMemorySegment(ALL, s + 2 * next, ORDER);
-            sum03 = sum03.blend(sum13, sum03.compare(LT, sum13));
-            sum23 = sum23.blend(sum33, sum23.compare(LT, sum33));
-            sum03.blend(sum23, sum03.compare(LT, sum23)).intoMemorySegment(ALL, s + 3 * next, ORDER);
-            return;
-        }
         sum00.intoMemorySegment(ALL, s, ORDER);
         sum01.intoMemorySegment(ALL, s + next, ORDER);
         sum02.intoMemorySegment(ALL, s + 2 * next, ORDER);

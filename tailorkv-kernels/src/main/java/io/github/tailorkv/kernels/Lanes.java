@@ -19,7 +19,7 @@ import jdk.incubator.vector.VectorSpecies;
 /**
  * The vector shapes of this machine, and the two functions that several kernels need. All shapes have the same number of
  * lanes L, 8 or 16, so that bytes, halves and floats of the same elements line up; every count that kernels meet is a
- * multiple of 16 and so of L, save where they say otherwise.
+ * multiple of 16 and so of L, save where they say otherwise. {@link #S2} and {@link #B2} alone have twice as many.
  *
  * <p>A rule that is invisible in the code of the kernels: no method of ours takes or returns a vector. A vector that
  * reaches a call is boxed on the heap unless the call is inlined. The JDK's vector methods always are, ours only until
@@ -34,6 +34,9 @@ final class Lanes {
     static final VectorSpecies<Integer> I = WIDE ? IntVector.SPECIES_512 : IntVector.SPECIES_256;
     static final VectorSpecies<Short> S = WIDE ? ShortVector.SPECIES_256 : ShortVector.SPECIES_128;
     static final VectorSpecies<Byte> B = WIDE ? ByteVector.SPECIES_128 : ByteVector.SPECIES_64;
+
+    static final VectorSpecies<Short> S2 = WIDE ? ShortVector.SPECIES_512 : ShortVector.SPECIES_256;
+    static final VectorSpecies<Byte> B2 = WIDE ? ByteVector.SPECIES_256 : ByteVector.SPECIES_128;
 
     static final int L = F.length();
     /** Bytes of a vector of floats. */

@@ -23,8 +23,9 @@ import static io.github.tailorkv.kernels.BlockLayout.valueZeros;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.util.Arrays;
 import java.lang.foreign.ValueLayout;
+import java.util.Arrays;
+import java.util.stream.IntStream;
 
 import org.jspecify.annotations.Nullable;
 
@@ -219,23 +220,61 @@ public final class ScalarAttentionKernels implements AttentionKernels {
             int @Nullable [] channels, int channelCount,
             MemorySegment q, long qOffset, long qStride, int rows,
             MemorySegment s, long sOffset) {
-        int count = channels == null ? headSize : channelCount;
+        int[] taken = channels == null ? IntStream.range(0, headSize).toArray() : Arrays.copyOf(channels, channelCount);
         for (int block = from; block < to; block++) {
             for (int r = 0; r < rows; r++) {
-                for (int t = 0; t < BLOCK; t++) {
-                    float sum = 0;
-                    for (int i = 0; i < count; i++) {
-                        int c = channels == null ? i : channels[i];
-                        int field = c * PANEL + block;
-                        float scale = half(panel, panelOffset + panelScales(bits, headSize), field);
-                        float zero = half(panel, panelOffset + panelZeros(bits, headSize), field);
-                        long row = panelOffset + (long) c * panelStride(bits) + (long) block * rowBytes(bits, BLOCK);
-                        int code = code(panel, row, bits, t);
-                        sum += q.get(F32, at(qOffset + r * qStride, c)) * dequantize(code, scale, zero, false);
-                    }
-                    s.set(F32, at(sOffset, ((block - from) * rows + r) * BLOCK + t), sum);
+                long query = qOffset + r * qStride;
+                long target = at(sOffset, ((block - from) * rows + r) * BLOCK);
+                if (bits == 4) {
+                    nibbleScores(panel, panelOffset, block, headSize, taken, q, query, s, target);
+                } else {
+                    floatScores(panel, panelOffset, block, bits, headSize, taken, q, query, s, target);
                 }
             }
+        }
+    }
+
+    private static void floatScores(
+            MemorySegment panel, long panelOffset, int block, int bits, int headSize, int[] channels,
+            MemorySegment q, long qOffset, MemorySegment s, long sOffset) {
+        for (int t = 0; t < BLOCK; t++) {
+            float sum = 0;
+            for (int c : channels) {
+                float scale = half(panel, panelOffset + panelScales(bits, headSize), c * PANEL + block);
+                float zero = half(panel, panelOffset + panelZeros(bits, headSize), c * PANEL + block);
+                long row = panelOffset + (long) c * panelStride(bits) + (long) block * rowBytes(bits, BLOCK);
+                sum += q.get(F32, at(qOffset, c)) * dequantize(code(panel, row, bits, t), scale, zero, false);
+            }
+            s.set(F32, at(sOffset, t), sum);
+        }
+    }
+
+    private static void nibbleScores(
+            MemorySegment panel, long panelOffset, int block, int headSize, int[] channels,
+            MemorySegment q, long qOffset, MemorySegment s, long sOffset) {
+        float[] a = new float[channels.length];
+        float size = NibbleProduct.LEAST;
+        float bias = 0;
+        for (int i = 0; i < channels.length; i++) {
+            int field = channels[i] * PANEL + block;
+            float x = q.get(F32, at(qOffset, channels[i]));
+            float scale = half(panel, panelOffset + panelScales(4, headSize), field);
+            a[i] = x * scale;
+            size += Math.abs(a[i]);
+            bias += x * (half(panel, panelOffset + panelZeros(4, headSize), field) + 8 * scale);
+        }
+        float unit = size / NibbleProduct.most(channels.length);
+        int[] n = new int[channels.length];
+        for (int i = 0; i < channels.length; i++) {
+            n[i] = (int) Math.rint((double) a[i] * (1 / unit));
+        }
+        for (int t = 0; t < BLOCK; t++) {
+            int sum = 0;
+            for (int i = 0; i < channels.length; i++) {
+                long row = panelOffset + (long) channels[i] * panelStride(4) + (long) block * rowBytes(4, BLOCK);
+                sum += n[i] * (code(panel, row, 4, t) - 8);
+            }
+            s.set(F32, at(sOffset, t), unit * sum + bias);
         }
     }
 

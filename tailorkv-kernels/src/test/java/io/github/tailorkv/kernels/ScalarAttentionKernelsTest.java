@@ -475,6 +475,35 @@ class ScalarAttentionKernelsTest {
         }
     }
 
+    /** An index rounds what multiplies its codes of 4 bits, packed keys with the same codes do not. */
+    @ParameterizedTest
+    @ValueSource(ints = {16, 32, 64, 128, 256})
+    void roundingLosesAFractionOfWhatCodesHaveLost(int headSize) {
+        MemorySegment tile = copy(gaussian(headSize * BLOCK, 2));
+        MemorySegment q = copy(gaussian(headSize, 1));
+        MemorySegment block = arena.allocate(BlockLayout.packedKeyBytes(4, headSize), 64);
+        MemorySegment panel = arena.allocate(BlockLayout.panelBytes(4, headSize), 64);
+        kernels.quantizeKeys(tile, 0, headSize, 4, block, 0);
+        kernels.quantizeIndex(tile, 0, headSize, null, 4, panel, 0, 5);
+        MemorySegment exact = floats(BLOCK);
+        MemorySegment packed = floats(BLOCK);
+        MemorySegment indexed = floats(BLOCK);
+        kernels.scores(tile, 0, headSize, q, 0, headSize * 4L, 1, exact, 0);
+        kernels.packedScores(block, 0, 4, false, headSize, null, 0, q, 0, headSize * 4L, 1, packed, 0);
+        kernels.indexScores(panel, 0, 5, 6, 4, headSize, null, 0, q, 0, headSize * 4L, 1, indexed, 0);
+        double lost = distance(exact, packed);
+        double rounded = distance(packed, indexed);
+        assertTrue(rounded > 0 && rounded < lost * headSize / 700, message(rounded + " of " + lost));
+    }
+
+    private static double distance(MemorySegment x, MemorySegment y) {
+        double sum = 0;
+        for (int t = 0; t < BLOCK; t++) {
+            sum += Math.pow(get(x, t) - get(y, t), 2);
+        }
+        return Math.sqrt(sum);
+    }
+
     private float[] gaussian(int count, double deviation) {
         float[] x = new float[count];
         for (int i = 0; i < count; i++) {
