@@ -57,8 +57,8 @@ import picocli.CommandLine.Spec;
         footer = {
             "",
             "Columns: prefill/s is the speed over the last --marginal tokens before the context length, to here/s that "
-                    + "over all tokens; decode ms is the median of --decode-steps steps without sampling, first ms the step "
-                    + "before them, in which the plugin may settle what it keeps of the prompt; attention ms "
+                    + "over all tokens; decode ms is the median of --decode-steps steps without sampling, first ms the first "
+                    + "step there, in which the plugin may settle what it keeps of the prompt; attention ms "
                     + "is that less the same contender's step at an empty cache (floor), which is nearly all matrix "
                     + "products; RSS is the process after decoding, mapped page files included, peak the highest since "
                     + "the previous context length. KV is what the cache holds at the end, by the plugin's own report.",
@@ -185,6 +185,14 @@ public final class EndToEnd implements Callable<Integer> {
     private int warmUp;
 
     @Option(
+            names = "--settle",
+            defaultValue = "10",
+            paramLabel = "SECONDS",
+            description = "Time for decoding what is timed afterwards, over and over, at each context length: until the JVM "
+                    + "has compiled it, its compiler competes for the processors (default: ${DEFAULT-VALUE}).")
+    private int settle;
+
+    @Option(
             names = "--threads",
             defaultValue = "0",
             paramLabel = "N",
@@ -273,6 +281,7 @@ public final class EndToEnd implements Callable<Integer> {
                         marginal,
                         threads,
                         warmUp,
+                        settle,
                         synthetic,
                         limit,
                         seed);

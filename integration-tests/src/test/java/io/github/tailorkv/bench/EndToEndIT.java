@@ -117,9 +117,23 @@ class EndToEndIT {
         assertEquals(0, EndToEnd.run("--help"));
     }
 
+    /** What is decoded before steps are timed leaves no tokens behind, and needs no more room than they do. */
+    @Test
+    void settlesAtEachLength() throws IOException {
+        List<JsonNode> lines = run("--contexts", "64,8150", "--run", "stock", "exact", "--synthetic-prefill",
+                "--settle=1");
+        assertEquals(6, measurements(lines).size());
+        for (JsonNode line : lines.stream().filter(l -> l.has("loadSeconds")).toList()) {
+            assertEquals(8161, line.get("tokens").asInt(), line::toString);
+        }
+    }
+
     private List<JsonNode> run(String... arguments) throws IOException {
         Path json = folder.resolve("results.jsonl");
         List<String> all = new ArrayList<>(List.of(arguments));
+        if (!all.contains("--settle=1")) {
+            all.add("--settle=0");
+        }
         all.addAll(
                 List.of(
                         "--shape=tiny",

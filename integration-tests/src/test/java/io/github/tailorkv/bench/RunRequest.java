@@ -14,6 +14,7 @@ import java.util.List;
  * @param marginal tokens before each context length whose prefill speed counts as the speed there
  * @param threads of Jlama's matrix products; 0 for as many as Jlama takes, half of the processors
  * @param warmUp tokens of a session that nobody measures
+ * @param settleSeconds how long to decode at each context length before steps are timed
  * @param synthetic whether to fill the cache with random keys and values instead of running the model
  * @param limitSeconds after which no further context length is begun
  * @param seed of tokens, keys and values
@@ -28,6 +29,7 @@ record RunRequest(
         int marginal,
         int threads,
         int warmUp,
+        int settleSeconds,
         boolean synthetic,
         int limitSeconds,
         long seed) {}

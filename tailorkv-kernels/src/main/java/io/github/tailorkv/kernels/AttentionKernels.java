@@ -92,6 +92,8 @@ public interface AttentionKernels {
      * query ({@code q[c] * scale[c]} multiplies the codes, {@code sum q[c] * zero[c]} is added once).
      * {@code channels}, where not null, restricts the sum to the first {@code channelCount} channels listed there.
      *
+     * <p>With 4 bits those products become integers as in {@link #indexScores}.
+     *
      * @param refined for 4 bits only: the block holds the high nibbles of a progressive store, so scale and zero point
      *     are those of the 8-bit codes and are used as {@code 16 * scale} and {@code zero + 7.5 * scale}
      */
@@ -101,7 +103,10 @@ public interface AttentionKernels {
             MemorySegment q, long qOffset, long qStride, int rows,
             MemorySegment s, long sOffset);
 
-    /** As {@link #accumulate}, straight from a packed value block; {@code refined} as in {@link #packedScores}. */
+    /**
+     * As {@link #accumulate}, straight from a packed value block; {@code refined} as in {@link #packedScores}, and with 4 bits
+     * {@code p[t] * scale[t]} becomes integers as there, for each group of 64 channels.
+     */
     void packedAccumulate(
             MemorySegment block, long blockOffset, int bits, boolean refined, int headSize,
             MemorySegment p, long pOffset, int rows, int tokens,
@@ -111,9 +116,10 @@ public interface AttentionKernels {
      * Scores of some blocks of an index panel from some of their channels.
      *
      * <p>With 4 bits what multiplies the codes is rounded: the products of a query row and a block's scales become integers
-     * {@code n}, multiples of {@code unit = sum |q[c] * scale[c]| / (4095 - channels / 2)}, and a score is
+     * {@code n}, multiples of {@code unit = sum |q[c] * scale[c]| / (4095 - channels / 2)}, which is rounded up to three
+     * significant bits, and a score is
      * {@code unit * sum n[c] * (code[c] - 8) + sum q[c] * (zero[c] + 8 * scale[c])}. Such a sum of integers fits into 16 bits,
-     * and what the codes have lost is 30 times as much as rounding loses with 32 channels, 15 times with 64.
+     * and the codes have lost some 25 times as much as rounding loses with 32 channels, 12 times with 64.
      *
      * @param from first block, counted within the panel
      * @param to end of the blocks, at most 16

@@ -37,8 +37,9 @@ import jdk.incubator.vector.ShortVector;
  * them as of floats, and codes become such integers without being converted.
  *
  * <p>What multiplies the codes of a channel and block, {@code a = q * scale}, becomes the integer {@code n} next to
- * {@code a / unit}, where the unit of a row and block is so small as it can be while the sum of {@code n * (code - 8)} fits
- * into 16 bits whatever the codes are: the sum of all |n| is at most {@value #MOST}. Sums may leave that range on their way,
+ * {@code a / unit}, where the unit of a row and block is small enough to tell small factors apart and so large that the sum of
+ * {@code n * (code - 8)} fits into 16 bits whatever the codes are: the sum of all |n| is at most {@value #MOST}. It is rounded
+ * up to a number of {@value #UNIT_BITS} bits, so that it does not depend on the order in which magnitudes are summed. Sums may leave that range on their way,
  * for they come back. What rounding adds to the error of a score is a few hundredths of what the codes themselves have lost,
  * and {@link AttentionKernels#indexScores} says what is rounded, so that every implementation ranks tokens alike.
  *
@@ -50,10 +51,13 @@ final class NibbleProduct {
     /** What is taken from every code, so that sums are small. */
     static final int CENTRE = 8;
     /** The largest sum of magnitudes that, times {@link #CENTRE}, fits into 16 bits. */
-    static final int MOST = Short.MAX_VALUE / CENTRE;
+    private static final int MOST = Short.MAX_VALUE / CENTRE;
     /** What a sum of magnitudes begins with, so that it can divide. */
-    static final float LEAST = 0x1p-100f;
+    private static final float LEAST = 0x1p-100f;
 
+    /** Significant bits of a unit. */
+    private static final int UNIT_BITS = 3;
+    private static final int BELOW_UNIT = (1 << (24 - UNIT_BITS)) - 1;
     private static final int LOW_HALF = 0xffff;
     /** Bytes of a row of scores of a block, and of its sums. */
     private static final int ROW = BLOCK * Float.BYTES;
@@ -98,7 +102,7 @@ final class NibbleProduct {
         FloatVector bias1 = broadcast(F, shifts[1]);
         FloatVector bias2 = broadcast(F, shifts[2]);
         FloatVector bias3 = broadcast(F, shifts[3]);
-        FloatVector size0 = broadcast(F, LEAST);
+        FloatVector size0 = FloatVector.zero(F);
         FloatVector size1 = size0;
         FloatVector size2 = size0;
         FloatVector size3 = size0;
@@ -137,16 +141,19 @@ final class NibbleProduct {
         bias1.intoArray(bias, L);
         bias2.intoArray(bias, 2 * L);
         bias3.intoArray(bias, 3 * L);
-        float most = most(depth);
-        size0.div(most).intoArray(units, 0);
-        size1.div(most).intoArray(units, L);
-        size2.div(most).intoArray(units, 2 * L);
-        size3.div(most).intoArray(units, 3 * L);
+        size0.intoArray(units, 0);
+        size1.intoArray(units, L);
+        size2.intoArray(units, 2 * L);
+        size3.intoArray(units, 3 * L);
+        for (int i = 0; i < ROWS * L; i++) {
+            units[i] = unit(units[i], depth);
+        }
     }
 
-    /** What magnitudes before rounding, which may add a half to each, may sum up to. */
-    static float most(int depth) {
-        return MOST - 0.5f * depth;
+    /** The unit of factors whose magnitudes sum up to {@code size}; rounding may add a half to each of them. */
+    static float unit(float size, int depth) {
+        float exact = (size + LEAST) / (MOST - 0.5f * depth);
+        return Float.intBitsToFloat((Float.floatToRawIntBits(exact) + BELOW_UNIT) & ~BELOW_UNIT);
     }
 
     /** Makes integers of {@link #a}. */
@@ -247,7 +254,7 @@ final class NibbleProduct {
     }
 
     /** The first of the L tokens whose sums begin with the i-th: vectors of 512 bits hold both halves of a block's low nibbles. */
-    private static int tokens(int i) {
+    static int tokens(int i) {
         if (!Lanes.WIDE) {
             return i;
         }

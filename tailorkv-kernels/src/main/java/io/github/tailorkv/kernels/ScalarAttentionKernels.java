@@ -25,6 +25,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
+import java.util.function.IntUnaryOperator;
 import java.util.stream.IntStream;
 
 import org.jspecify.annotations.Nullable;
@@ -164,14 +165,27 @@ public final class ScalarAttentionKernels implements AttentionKernels {
             int @Nullable [] channels, int channelCount,
             MemorySegment q, long qOffset, long qStride, int rows,
             MemorySegment s, long sOffset) {
-        int count = channels == null ? headSize : channelCount;
+        int[] taken = channels == null ? IntStream.range(0, headSize).toArray() : Arrays.copyOf(channels, channelCount);
         for (int r = 0; r < rows; r++) {
+            long query = qOffset + r * qStride;
+            if (bits == 4) {
+                NibbleSum sum = new NibbleSum(taken.length);
+                for (int c : taken) {
+                    sum.add(
+                            q.get(F32, at(query, c)), half(block, blockOffset + keyScales(4, headSize), c),
+                            half(block, blockOffset + keyZeros(4, headSize), c), refined);
+                }
+                for (int t = 0; t < BLOCK; t++) {
+                    int token = t;
+                    s.set(F32, at(sOffset, r * BLOCK + t),
+                            sum.times(i -> code(block, blockOffset + (long) taken[i] * rowBytes(4, BLOCK), 4, token)));
+                }
+                continue;
+            }
             for (int t = 0; t < BLOCK; t++) {
                 float sum = 0;
-                for (int i = 0; i < count; i++) {
-                    int c = channels == null ? i : channels[i];
-                    sum += q.get(F32, at(qOffset + r * qStride, c))
-                            * packedKey(block, blockOffset, bits, refined, headSize, c, t);
+                for (int c : taken) {
+                    sum += q.get(F32, at(query, c)) * packedKey(block, blockOffset, bits, refined, headSize, c, t);
                 }
                 s.set(F32, at(sOffset, r * BLOCK + t), sum);
             }
@@ -183,6 +197,15 @@ public final class ScalarAttentionKernels implements AttentionKernels {
             MemorySegment block, long blockOffset, int bits, boolean refined, int headSize,
             MemorySegment p, long pOffset, int rows, int tokens,
             MemorySegment acc, long accOffset) {
+        if (bits == 4) {
+            for (int r = 0; r < rows; r++) {
+                for (int group = 0; group < groups(headSize); group++) {
+                    accumulateNibbles(block, blockOffset, refined, headSize, group, p, at(pOffset, r * BLOCK), tokens,
+                            acc, at(accOffset, r * headSize));
+                }
+            }
+            return;
+        }
         for (int t = 0; t < tokens; t++) {
             for (int c = 0; c < headSize; c++) {
                 float value = packedValue(block, blockOffset, bits, refined, headSize, t, c);
@@ -190,6 +213,51 @@ public final class ScalarAttentionKernels implements AttentionKernels {
                     add(acc, at(accOffset, r * headSize + c), value * p.get(F32, at(pOffset, r * BLOCK + t)));
                 }
             }
+        }
+    }
+
+    private static void accumulateNibbles(
+            MemorySegment block, long offset, boolean refined, int headSize, int group,
+            MemorySegment p, long pOffset, int tokens, MemorySegment acc, long accOffset) {
+        NibbleSum sum = new NibbleSum(tokens);
+        for (int t = 0; t < tokens; t++) {
+            int field = t * groups(headSize) + group;
+            sum.add(
+                    p.get(F32, at(pOffset, t)), half(block, offset + valueScales(4, headSize), field),
+                    half(block, offset + valueZeros(4, headSize), field), refined);
+        }
+        for (int c = group * GROUP; c < Math.min(headSize, (group + 1) * GROUP); c++) {
+            int channel = c;
+            add(acc, at(accOffset, c),
+                    sum.times(t -> code(block, offset + (long) t * rowBytes(4, headSize), 4, channel)));
+        }
+    }
+
+    /** A sum of products with codes of 4 bits, whose other factors are rounded: see {@link AttentionKernels#packedScores}. */
+    private static final class NibbleSum {
+        private final float[] factors;
+        private int count;
+        private float size;
+        private float bias;
+
+        NibbleSum(int most) {
+            factors = new float[most];
+        }
+
+        void add(float x, float scale, float zero, boolean refined) {
+            float a = x * (refined ? 16 * scale : scale);
+            factors[count++] = a;
+            size += Math.abs(a);
+            bias += x * (refined ? zero + 7.5f * scale : zero) + 8 * a;
+        }
+
+        float times(IntUnaryOperator codes) {
+            float unit = NibbleProduct.unit(size, count);
+            int sum = 0;
+            for (int i = 0; i < count; i++) {
+                sum += (int) Math.rint((double) factors[i] * (1 / unit)) * (codes.applyAsInt(i) - 8);
+            }
+            return unit * sum + bias;
         }
     }
 
@@ -252,29 +320,17 @@ public final class ScalarAttentionKernels implements AttentionKernels {
     private static void nibbleScores(
             MemorySegment panel, long panelOffset, int block, int headSize, int[] channels,
             MemorySegment q, long qOffset, MemorySegment s, long sOffset) {
-        float[] a = new float[channels.length];
-        float size = NibbleProduct.LEAST;
-        float bias = 0;
-        for (int i = 0; i < channels.length; i++) {
-            int field = channels[i] * PANEL + block;
-            float x = q.get(F32, at(qOffset, channels[i]));
-            float scale = half(panel, panelOffset + panelScales(4, headSize), field);
-            a[i] = x * scale;
-            size += Math.abs(a[i]);
-            bias += x * (half(panel, panelOffset + panelZeros(4, headSize), field) + 8 * scale);
+        NibbleSum sum = new NibbleSum(channels.length);
+        for (int c : channels) {
+            sum.add(
+                    q.get(F32, at(qOffset, c)), half(panel, panelOffset + panelScales(4, headSize), c * PANEL + block),
+                    half(panel, panelOffset + panelZeros(4, headSize), c * PANEL + block), false);
         }
-        float unit = size / NibbleProduct.most(channels.length);
-        int[] n = new int[channels.length];
-        for (int i = 0; i < channels.length; i++) {
-            n[i] = (int) Math.rint((double) a[i] * (1 / unit));
-        }
+        long codes = panelOffset + (long) block * rowBytes(4, BLOCK);
         for (int t = 0; t < BLOCK; t++) {
-            int sum = 0;
-            for (int i = 0; i < channels.length; i++) {
-                long row = panelOffset + (long) channels[i] * panelStride(4) + (long) block * rowBytes(4, BLOCK);
-                sum += n[i] * (code(panel, row, 4, t) - 8);
-            }
-            s.set(F32, at(sOffset, t), unit * sum + bias);
+            int token = t;
+            s.set(F32, at(sOffset, t),
+                    sum.times(i -> code(panel, codes + (long) channels[i] * panelStride(4), 4, token)));
         }
     }
 
