@@ -92,7 +92,7 @@ public interface AttentionKernels {
      * query ({@code q[c] * scale[c]} multiplies the codes, {@code sum q[c] * zero[c]} is added once).
      * {@code channels}, where not null, restricts the sum to the first {@code channelCount} channels listed there.
      *
-     * <p>With 4 bits those products become integers as in {@link #indexScores}.
+     * <p>With 4 bits those products become integers as in {@link #indexScores}, each 64 channels with a unit of their own.
      *
      * @param refined for 4 bits only: the block holds the high nibbles of a progressive store, so scale and zero point
      *     are those of the 8-bit codes and are used as {@code 16 * scale} and {@code zero + 7.5 * scale}

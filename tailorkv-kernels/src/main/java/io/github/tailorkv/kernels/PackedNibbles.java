@@ -24,7 +24,7 @@ import static jdk.incubator.vector.VectorOperators.ZERO_EXTEND_B2S;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.util.Objects;
+import java.util.Arrays;
 
 import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
@@ -39,8 +39,8 @@ import jdk.incubator.vector.ShortVector;
  */
 final class PackedNibbles {
 
-    /** Most rows of B, channels or tokens. */
-    static final int DEPTH = 256;
+    /** Rows of B, channels or tokens, that share a unit; the more there are the coarser it is. */
+    static final int DEPTH = 64;
 
     private static final int ROWS = 4;
     private static final int LOW_HALF = 0xffff;
@@ -87,35 +87,42 @@ final class PackedNibbles {
     void multiply(
             float[] a, int first, float[] bias, int row, int rows, int depth, long codes, int[] offsets, int columns,
             long c, long cStride) {
-        Objects.checkIndex(depth, DEPTH + 1);
-        if (rows == ROWS && depth % L == 0) {
-            roundFour(a, first, depth);
-        } else {
+        for (int from = 0; from == 0 || from < depth; from += DEPTH) {
+            int count = Math.min(DEPTH, depth - from);
+            round(a, first + from, depth, rows, count);
+            long to = sums.address();
+            for (int column = 0; column < columns; column += COLUMNS, to += 2L * VECTOR) {
+                long stripe = codes + column / 2;
+                if (rows == 1) {
+                    oneRow(stripe, offsets, from, count, to);
+                } else if (rows == 2) {
+                    twoRows(stripe, offsets, from, count, to);
+                } else {
+                    fourRows(stripe, offsets, from, count, to);
+                }
+            }
             for (int r = 0; r < rows; r++) {
-                round(a, first + r * depth, depth, r);
+                add(r, from == 0 ? bias[row + r] : 0, columns, c + r * cStride);
             }
-            if (rows == ROWS - 1) {
-                clear(depth);
-            }
-        }
-        long to = sums.address();
-        for (int column = 0; column < columns; column += COLUMNS) {
-            long stripe = codes + column / 2;
-            if (rows == 1) {
-                oneRow(depth, stripe, offsets, to + column * (long) Short.BYTES);
-            } else if (rows == 2) {
-                twoRows(depth, stripe, offsets, to + column * (long) Short.BYTES);
-            } else {
-                fourRows(depth, stripe, offsets, to + column * (long) Short.BYTES);
-            }
-        }
-        for (int r = 0; r < rows; r++) {
-            add(r, bias[row + r], columns, c + r * cStride);
         }
     }
 
-    /** Makes integers of a row. */
-    private void round(float[] a, int first, int depth, int r) {
+    /** Makes integers of {@code count} columns of A. */
+    private void round(float[] a, int first, int stride, int rows, int count) {
+        if (rows == ROWS && count % L == 0) {
+            roundFour(a, first, stride, count);
+            return;
+        }
+        for (int r = 0; r < rows; r++) {
+            roundRow(a, first + r * stride, count, r);
+        }
+        if (rows == ROWS - 1) {
+            starts[ROWS - 1] = 0;
+            Arrays.fill(factors, (ROWS - 1) * DEPTH, (ROWS - 1) * DEPTH + count, 0);
+        }
+    }
+
+    private void roundRow(float[] a, int first, int depth, int r) {
         FloatVector size = FloatVector.zero(F);
         int whole = depth - depth % L;
         for (int i = 0; i < whole; i += L) {
@@ -146,11 +153,11 @@ final class PackedNibbles {
         starts[r] = twice(-CENTRE * start);
     }
 
-    /** {@link #round} for four rows of a whole number of vectors, whose sums do not wait for each other. */
-    private void roundFour(float[] a, int first, int depth) {
-        int a1 = first + depth;
-        int a2 = a1 + depth;
-        int a3 = a2 + depth;
+    /** Four rows of a whole number of vectors, whose sums do not wait for each other. */
+    private void roundFour(float[] a, int first, int stride, int depth) {
+        int a1 = first + stride;
+        int a2 = a1 + stride;
+        int a3 = a2 + stride;
         FloatVector size0 = FloatVector.zero(F);
         FloatVector size1 = size0;
         FloatVector size2 = size0;
@@ -202,14 +209,6 @@ final class PackedNibbles {
         return (n & LOW_HALF) | (n << Short.SIZE);
     }
 
-    /** Makes the fourth row one of zeros. */
-    private void clear(int depth) {
-        starts[ROWS - 1] = 0;
-        for (int i = 0; i < depth; i++) {
-            factors[(ROWS - 1) * DEPTH + i] = 0;
-        }
-    }
-
     private void add(int r, float bias, int columns, long c) {
         long from = NativeMemory.base(sums.address() + (long) r * SUMS);
         long to = NativeMemory.base(c);
@@ -229,7 +228,7 @@ final class PackedNibbles {
 
     // ---- sums of the columns whose codes are in a stripe; without touching ahead where there is too little to do -------
 
-    private void fourRows(int depth, long stripe, int[] offsets, long target) {
+    private void fourRows(long stripe, int[] offsets, int first, int count, long target) {
         int[] n = factors;
         long base = NativeMemory.base(stripe);
         long next = NativeMemory.base(aheadAt);
@@ -243,10 +242,10 @@ final class PackedNibbles {
         ShortVector high1 = low1;
         ShortVector high2 = low2;
         ShortVector high3 = low3;
-        for (int i = 0; i < depth; i++) {
+        for (int i = 0; i < count; i++) {
             touched += ALL.get(JAVA_BYTE, NativeMemory.at(next, i * step));
             ShortVector bytes = (ShortVector) ByteVector
-                    .fromMemorySegment(B2, ALL, NativeMemory.at(base, offsets[i]), ORDER)
+                    .fromMemorySegment(B2, ALL, NativeMemory.at(base, offsets[first + i]), ORDER)
                     .convertShape(ZERO_EXTEND_B2S, S2, 0);
             ShortVector low = bytes.and((short) 15);
             ShortVector high = bytes.lanewise(LSHR, 4);
@@ -264,7 +263,7 @@ final class PackedNibbles {
             high3 = high.mul(x).add(high3);
         }
         ahead.touched(touched);
-        aheadAt = next + (long) depth * step;
+        aheadAt = next + (long) count * step;
         long to = NativeMemory.base(target);
         low0.intoMemorySegment(ALL, to, ORDER);
         high0.intoMemorySegment(ALL, NativeMemory.at(to, VECTOR), ORDER);
@@ -276,16 +275,16 @@ final class PackedNibbles {
         high3.intoMemorySegment(ALL, NativeMemory.at(to, 3 * SUMS + VECTOR), ORDER);
     }
 
-    private void twoRows(int depth, long stripe, int[] offsets, long target) {
+    private void twoRows(long stripe, int[] offsets, int first, int count, long target) {
         int[] n = factors;
         long base = NativeMemory.base(stripe);
         ShortVector low0 = IntVector.broadcast(I, starts[0]).reinterpretAsShorts();
         ShortVector low1 = IntVector.broadcast(I, starts[1]).reinterpretAsShorts();
         ShortVector high0 = low0;
         ShortVector high1 = low1;
-        for (int i = 0; i < depth; i++) {
+        for (int i = 0; i < count; i++) {
             ShortVector bytes = (ShortVector) ByteVector
-                    .fromMemorySegment(B2, ALL, NativeMemory.at(base, offsets[i]), ORDER)
+                    .fromMemorySegment(B2, ALL, NativeMemory.at(base, offsets[first + i]), ORDER)
                     .convertShape(ZERO_EXTEND_B2S, S2, 0);
             ShortVector low = bytes.and((short) 15);
             ShortVector high = bytes.lanewise(LSHR, 4);
@@ -303,14 +302,14 @@ final class PackedNibbles {
         high1.intoMemorySegment(ALL, NativeMemory.at(to, SUMS + VECTOR), ORDER);
     }
 
-    private void oneRow(int depth, long stripe, int[] offsets, long target) {
+    private void oneRow(long stripe, int[] offsets, int first, int count, long target) {
         int[] n = factors;
         long base = NativeMemory.base(stripe);
         ShortVector low = IntVector.broadcast(I, starts[0]).reinterpretAsShorts();
         ShortVector high = low;
-        for (int i = 0; i < depth; i++) {
+        for (int i = 0; i < count; i++) {
             ShortVector bytes = (ShortVector) ByteVector
-                    .fromMemorySegment(B2, ALL, NativeMemory.at(base, offsets[i]), ORDER)
+                    .fromMemorySegment(B2, ALL, NativeMemory.at(base, offsets[first + i]), ORDER)
                     .convertShape(ZERO_EXTEND_B2S, S2, 0);
             ShortVector x = IntVector.broadcast(I, n[i]).reinterpretAsShorts();
             low = bytes.and((short) 15).mul(x).add(low);

@@ -169,7 +169,7 @@ public final class ScalarAttentionKernels implements AttentionKernels {
         for (int r = 0; r < rows; r++) {
             long query = qOffset + r * qStride;
             if (bits == 4) {
-                NibbleSum sum = new NibbleSum(taken.length);
+                NibbleSum sum = new NibbleSum(taken.length, 64);
                 for (int c : taken) {
                     sum.add(
                             q.get(F32, at(query, c)), half(block, blockOffset + keyScales(4, headSize), c),
@@ -219,7 +219,7 @@ public final class ScalarAttentionKernels implements AttentionKernels {
     private static void accumulateNibbles(
             MemorySegment block, long offset, boolean refined, int headSize, int group,
             MemorySegment p, long pOffset, int tokens, MemorySegment acc, long accOffset) {
-        NibbleSum sum = new NibbleSum(tokens);
+        NibbleSum sum = new NibbleSum(tokens, 64);
         for (int t = 0; t < tokens; t++) {
             int field = t * groups(headSize) + group;
             sum.add(
@@ -233,31 +233,44 @@ public final class ScalarAttentionKernels implements AttentionKernels {
         }
     }
 
-    /** A sum of products with codes of 4 bits, whose other factors are rounded: see {@link AttentionKernels#packedScores}. */
+    /** A sum of products with codes of 4 bits, whose other factors are rounded: see {@link AttentionKernels#indexScores}. */
     private static final class NibbleSum {
         private final float[] factors;
+        private final int together;
         private int count;
-        private float size;
         private float bias;
 
-        NibbleSum(int most) {
+        /** @param together factors that share a unit */
+        NibbleSum(int most, int together) {
             factors = new float[most];
+            this.together = together;
         }
 
         void add(float x, float scale, float zero, boolean refined) {
             float a = x * (refined ? 16 * scale : scale);
             factors[count++] = a;
-            size += Math.abs(a);
             bias += x * (refined ? zero + 7.5f * scale : zero) + 8 * a;
         }
 
         float times(IntUnaryOperator codes) {
-            float unit = NibbleProduct.unit(size, count);
+            float result = bias;
+            for (int from = 0; from < count; from += together) {
+                result += times(codes, from, Math.min(count, from + together));
+            }
+            return result;
+        }
+
+        private float times(IntUnaryOperator codes, int from, int to) {
+            float size = 0;
+            for (int i = from; i < to; i++) {
+                size += Math.abs(factors[i]);
+            }
+            float unit = NibbleProduct.unit(size, to - from);
             int sum = 0;
-            for (int i = 0; i < count; i++) {
+            for (int i = from; i < to; i++) {
                 sum += (int) Math.rint((double) factors[i] * (1 / unit)) * (codes.applyAsInt(i) - 8);
             }
-            return unit * sum + bias;
+            return unit * sum;
         }
     }
 
@@ -320,7 +333,7 @@ public final class ScalarAttentionKernels implements AttentionKernels {
     private static void nibbleScores(
             MemorySegment panel, long panelOffset, int block, int headSize, int[] channels,
             MemorySegment q, long qOffset, MemorySegment s, long sOffset) {
-        NibbleSum sum = new NibbleSum(channels.length);
+        NibbleSum sum = new NibbleSum(channels.length, channels.length);
         for (int c : channels) {
             sum.add(
                     q.get(F32, at(qOffset, c)), half(panel, panelOffset + panelScales(4, headSize), c * PANEL + block),

@@ -211,7 +211,7 @@ class ScalarAttentionKernelsTest {
         }
     }
 
-    /** Those of 4 bits but for what rounding loses, which grows with the number of products. */
+    /** Those of 4 bits but for what rounding loses. */
     @Test
     void packedKernelsEqualUnpackingFirst() {
         int rows = 3;
@@ -229,7 +229,7 @@ class ScalarAttentionKernelsTest {
                 kernels.unpackKeys(keys, 0, bits, refined, headSize, unpacked, 0);
                 kernels.scores(unpacked, 0, headSize, x, 0, headSize * 4L, rows, expected, 0);
                 kernels.packedScores(keys, 0, bits, refined, headSize, null, 0, x, 0, headSize * 4L, rows, actual, 0);
-                assertEqualOrRounded(expected, actual, bits == 4 ? headSize : 0, "keys, bits " + bits);
+                assertEqualOrRounded(expected, actual, bits == 4, "keys, bits " + bits);
 
                 MemorySegment values = arena.allocate(BlockLayout.packedValueBytes(bits, headSize));
                 kernels.quantizeValues(tile, 0, headSize, bits, values, 0);
@@ -238,16 +238,16 @@ class ScalarAttentionKernelsTest {
                 actual.fill((byte) 0);
                 kernels.accumulate(unpacked, 0, headSize, x, 0, rows, 61, expected, 0);
                 kernels.packedAccumulate(values, 0, bits, refined, headSize, x, 0, rows, 61, actual, 0);
-                assertEqualOrRounded(expected, actual, bits == 4 ? 61 : 0, "values, bits " + bits);
+                assertEqualOrRounded(expected, actual, bits == 4, "values, bits " + bits);
             }
         }
     }
 
-    private void assertEqualOrRounded(MemorySegment expected, MemorySegment actual, int rounded, String what) {
+    private void assertEqualOrRounded(MemorySegment expected, MemorySegment actual, boolean rounded, String what) {
         int count = (int) (expected.byteSize() / 4);
         double error = distance(expected, actual, count);
         double size = distance(expected, floats(count), count);
-        assertTrue(rounded == 0 ? expected.mismatch(actual) < 0 : error > 0 && error < 2e-4 * rounded * size,
+        assertTrue(!rounded ? expected.mismatch(actual) < 0 : error > 0 && error < 0.02 * size,
                 message(what + ": " + error + " of " + size));
     }
 
@@ -505,8 +505,9 @@ class ScalarAttentionKernelsTest {
         kernels.indexScores(panel, 0, 5, 6, 4, headSize, null, 0, q, 0, headSize * 4L, 1, indexed, 0);
         double lost = distance(exact, coded, BLOCK);
         double rounded = distance(coded, packed, BLOCK);
-        assertTrue(rounded > 0 && rounded < lost * headSize / 500, message(rounded + " of " + lost));
-        assertEquals(-1, packed.mismatch(indexed), message("index"));
+        assertTrue(rounded > 0 && rounded < lost / 7, message("keys: " + rounded + " of " + lost));
+        rounded = distance(coded, indexed, BLOCK);
+        assertTrue(rounded > 0 && rounded < lost * headSize / 450, message("index: " + rounded + " of " + lost));
     }
 
     private static double distance(MemorySegment x, MemorySegment y, int count) {
