@@ -131,7 +131,7 @@ class EndToEndIT {
     private List<JsonNode> run(String... arguments) throws IOException {
         Path json = folder.resolve("results.jsonl");
         List<String> all = new ArrayList<>(List.of(arguments));
-        if (!all.contains("--settle=1")) {
+        if (all.stream().noneMatch(argument -> argument.startsWith("--settle"))) {
             all.add("--settle=0");
         }
         all.addAll(

@@ -40,7 +40,7 @@ final class MeasuredRun {
     private final Config config;
     private final SplittableRandom random;
     private final double loadSeconds;
-    private final long begin = System.nanoTime();
+    private final long start = System.nanoTime();
 
     private double prefillSeconds;
     private int prefilled;
@@ -218,8 +218,8 @@ final class MeasuredRun {
         // How many tokens that takes depends on the contender; those that are timed are the same for all of them.
         SplittableRandom tokens = new SplittableRandom(request.seed());
         int position = session.position();
-        long start = System.nanoTime();
-        while (System.nanoTime() - start < request.settleSeconds() * NANOS) {
+        long begin = System.nanoTime();
+        while (System.nanoTime() - begin < request.settleSeconds() * NANOS) {
             if (session.position() == position + SETTLING_STEPS + request.decodeSteps()) {
                 session.position(position);
             }
@@ -242,7 +242,7 @@ final class MeasuredRun {
     }
 
     private boolean timeIsUp() {
-        return System.nanoTime() - begin > request.limitSeconds() * NANOS;
+        return System.nanoTime() - start > request.limitSeconds() * NANOS;
     }
 
     private static void emit(Object line) throws IOException {

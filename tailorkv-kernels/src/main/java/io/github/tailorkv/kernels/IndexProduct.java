@@ -124,7 +124,13 @@ final class IndexProduct {
             queries(scratch, taken, depth, q + r * qStride, qStride, count);
             for (int block = from; block < to; block++) {
                 if (block == from || block % L == 0) {
-                    fold(scratch, panel, block / L * L, bits, headSize, taken, depth);
+                    int first = block / L * L;
+                    if (bits == 4) {
+                        scratch.nibbles.prepare(
+                                panel, first, headSize, taken, depth, scratch.queries, scratch.shifts);
+                    } else {
+                        fold(scratch, panel, first, bits, headSize, taken, depth);
+                    }
                 }
                 if (logSums == null) {
                     long row = (long) (block - from) * rows + r;
@@ -158,7 +164,7 @@ final class IndexProduct {
         return scratch;
     }
 
-    /** Writes {@code count} rows of scores of a block, for whose L blocks {@link #fold} has prepared. */
+    /** Writes {@code count} rows of scores of a block, whose L blocks are prepared. */
     private static void multiply(
             Scratch scratch, long panel, int block, int bits, int depth, int count, long target) {
         int rowBytes = rowBytes(bits, BLOCK);
@@ -231,14 +237,10 @@ final class IndexProduct {
      */
     private static void fold(
             Scratch scratch, long panel, int first, int bits, int headSize, int[] taken, int depth) {
-        float[] queries = scratch.queries;
-        float[] shifts = scratch.shifts;
-        if (bits == 4) {
-            scratch.nibbles.prepare(panel, first, headSize, taken, depth, queries, shifts);
-            return;
-        }
         float[] a = scratch.a;
         float[] bias = scratch.bias;
+        float[] queries = scratch.queries;
+        float[] shifts = scratch.shifts;
         long scaleBase = NativeMemory.base(panel + BlockLayout.panelScales(bits, headSize));
         long zeroBase = NativeMemory.base(panel + BlockLayout.panelZeros(bits, headSize));
         FloatVector bias0 = FloatVector.broadcast(F, shifts[0]);

@@ -58,14 +58,14 @@ final class NibbleProduct {
     /** Significant bits of a unit. */
     private static final int UNIT_BITS = 3;
     private static final int BELOW_UNIT = (1 << (24 - UNIT_BITS)) - 1;
-    private static final int LOW_HALF = 0xffff;
+    static final int LOW_HALF = 0xffff;
     /** Bytes of a row of scores of a block, and of its sums. */
     private static final int ROW = BLOCK * Float.BYTES;
-    private static final int SUMS = BLOCK * Short.BYTES;
+    static final int SUMS = BLOCK * Short.BYTES;
     /** Bytes of a vector of sums. */
-    private static final int VECTOR = 2 * L * Short.BYTES;
-    /** Bytes of a channel's codes that one vector of sums and another take, those of the low and of the high nibbles. */
-    private static final int STRIPE = 2 * L;
+    static final int VECTOR = 2 * L * Short.BYTES;
+    /** Bytes of a row's codes that one vector of sums and another take, those of the low and of the high nibbles. */
+    static final int STRIPE = 2 * L;
 
     /** Queries times scales of L blocks, {@code [depth][ROWS][L]}. */
     private float[] a = new float[64 * ROWS * L];

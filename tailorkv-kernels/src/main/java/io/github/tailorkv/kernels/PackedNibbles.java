@@ -12,6 +12,11 @@ import static io.github.tailorkv.kernels.Lanes.S;
 import static io.github.tailorkv.kernels.Lanes.S2;
 import static io.github.tailorkv.kernels.NativeMemory.ALL;
 import static io.github.tailorkv.kernels.NibbleProduct.CENTRE;
+import static io.github.tailorkv.kernels.NibbleProduct.LOW_HALF;
+import static io.github.tailorkv.kernels.NibbleProduct.ROWS;
+import static io.github.tailorkv.kernels.NibbleProduct.STRIPE;
+import static io.github.tailorkv.kernels.NibbleProduct.SUMS;
+import static io.github.tailorkv.kernels.NibbleProduct.VECTOR;
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static jdk.incubator.vector.FloatVector.broadcast;
 import static jdk.incubator.vector.FloatVector.fromMemorySegment;
@@ -42,13 +47,7 @@ final class PackedNibbles {
     /** Rows of B, channels or tokens, that share a unit; the more there are the coarser it is. */
     static final int DEPTH = 64;
 
-    private static final int ROWS = 4;
-    private static final int LOW_HALF = 0xffff;
-    /** Bytes of a row of sums, and of a vector of them. */
-    private static final int SUMS = GROUP * Short.BYTES;
-    private static final int VECTOR = 2 * L * Short.BYTES;
-    /** Bytes of a row's codes that a vector of sums and another take, those of the low and of the high nibbles. */
-    private static final int STRIPE = 2 * L;
+    /** Columns whose codes are in a stripe. */
     private static final int COLUMNS = 2 * STRIPE;
 
     /** What multiplies the codes of each row of B, twice in each element. */

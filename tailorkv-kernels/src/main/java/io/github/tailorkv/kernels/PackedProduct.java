@@ -238,18 +238,19 @@ final class PackedProduct {
     private static void multiplyGroup(
             Scratch scratch, int rows, int depth, int[] taken, long codes, int rowBytes, int bits, int columns,
             long c, long cStride) {
-        for (int r = 0; r < rows;) {
-            int left = rows - r;
-            int count = left >= 4 ? 4 : left == 3 && bits == 4 ? 3 : left >= 2 ? 2 : 1;
-            if (bits == 4) {
+        if (bits == 4) {
+            for (int r = 0; r < rows; r += NibbleProduct.ROWS) {
                 scratch.nibbles.multiply(
-                        scratch.a, r * depth, scratch.bias, r, count, depth, codes, scratch.offsets, columns,
-                        c + r * cStride, cStride);
-            } else {
-                for (int column = 0; column < columns; column += L) {
-                    stripe(scratch, r, count, depth, taken, codes, rowBytes, bits, column,
-                            c + r * cStride + column * 4L, cStride);
-                }
+                        scratch.a, r * depth, scratch.bias, r, Math.min(NibbleProduct.ROWS, rows - r), depth, codes,
+                        scratch.offsets, columns, c + r * cStride, cStride);
+            }
+            return;
+        }
+        for (int r = 0; r < rows;) {
+            int count = rows - r >= 4 ? 4 : rows - r >= 2 ? 2 : 1;
+            for (int column = 0; column < columns; column += L) {
+                stripe(scratch, r, count, depth, taken, codes, rowBytes, bits, column,
+                        c + r * cStride + column * 4L, cStride);
             }
             r += count;
         }

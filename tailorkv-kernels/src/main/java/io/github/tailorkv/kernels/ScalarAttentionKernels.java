@@ -169,12 +169,13 @@ public final class ScalarAttentionKernels implements AttentionKernels {
         for (int r = 0; r < rows; r++) {
             long query = qOffset + r * qStride;
             if (bits == 4) {
-                NibbleSum sum = new NibbleSum(taken.length, 64);
+                NibbleSum sum = new NibbleSum(taken.length, PackedNibbles.DEPTH);
                 for (int c : taken) {
                     sum.add(
                             q.get(F32, at(query, c)), half(block, blockOffset + keyScales(4, headSize), c),
                             half(block, blockOffset + keyZeros(4, headSize), c), refined);
                 }
+                sum.round();
                 for (int t = 0; t < BLOCK; t++) {
                     int token = t;
                     s.set(F32, at(sOffset, r * BLOCK + t),
@@ -219,13 +220,14 @@ public final class ScalarAttentionKernels implements AttentionKernels {
     private static void accumulateNibbles(
             MemorySegment block, long offset, boolean refined, int headSize, int group,
             MemorySegment p, long pOffset, int tokens, MemorySegment acc, long accOffset) {
-        NibbleSum sum = new NibbleSum(tokens, 64);
+        NibbleSum sum = new NibbleSum(tokens, PackedNibbles.DEPTH);
         for (int t = 0; t < tokens; t++) {
             int field = t * groups(headSize) + group;
             sum.add(
                     p.get(F32, at(pOffset, t)), half(block, offset + valueScales(4, headSize), field),
                     half(block, offset + valueZeros(4, headSize), field), refined);
         }
+        sum.round();
         for (int c = group * GROUP; c < Math.min(headSize, (group + 1) * GROUP); c++) {
             int channel = c;
             add(acc, at(accOffset, c),
@@ -233,9 +235,14 @@ public final class ScalarAttentionKernels implements AttentionKernels {
         }
     }
 
-    /** A sum of products with codes of 4 bits, whose other factors are rounded: see {@link AttentionKernels#indexScores}. */
+    /**
+     * A sum of products with codes of 4 bits, whose other factors are rounded: see {@link AttentionKernels#indexScores}. All
+     * factors are added, then rounded, then multiplied by as many rows of codes as there are.
+     */
     private static final class NibbleSum {
         private final float[] factors;
+        private final int[] rounded;
+        private final float[] units;
         private final int together;
         private int count;
         private float bias;
@@ -243,6 +250,8 @@ public final class ScalarAttentionKernels implements AttentionKernels {
         /** @param together factors that share a unit */
         NibbleSum(int most, int together) {
             factors = new float[most];
+            rounded = new int[most];
+            units = new float[most];
             this.together = together;
         }
 
@@ -252,25 +261,31 @@ public final class ScalarAttentionKernels implements AttentionKernels {
             bias += x * (refined ? zero + 7.5f * scale : zero) + 8 * a;
         }
 
+        void round() {
+            for (int from = 0; from < count; from += together) {
+                int to = Math.min(count, from + together);
+                float size = 0;
+                for (int i = from; i < to; i++) {
+                    size += Math.abs(factors[i]);
+                }
+                float unit = NibbleProduct.unit(size, to - from);
+                units[from] = unit;
+                for (int i = from; i < to; i++) {
+                    rounded[i] = (int) Math.rint((double) factors[i] * (1 / unit));
+                }
+            }
+        }
+
         float times(IntUnaryOperator codes) {
             float result = bias;
             for (int from = 0; from < count; from += together) {
-                result += times(codes, from, Math.min(count, from + together));
+                int sum = 0;
+                for (int i = from; i < Math.min(count, from + together); i++) {
+                    sum += rounded[i] * (codes.applyAsInt(i) - 8);
+                }
+                result += units[from] * sum;
             }
             return result;
-        }
-
-        private float times(IntUnaryOperator codes, int from, int to) {
-            float size = 0;
-            for (int i = from; i < to; i++) {
-                size += Math.abs(factors[i]);
-            }
-            float unit = NibbleProduct.unit(size, to - from);
-            int sum = 0;
-            for (int i = from; i < to; i++) {
-                sum += (int) Math.rint((double) factors[i] * (1 / unit)) * (codes.applyAsInt(i) - 8);
-            }
-            return unit * sum;
         }
     }
 
@@ -339,6 +354,7 @@ public final class ScalarAttentionKernels implements AttentionKernels {
                     q.get(F32, at(qOffset, c)), half(panel, panelOffset + panelScales(4, headSize), c * PANEL + block),
                     half(panel, panelOffset + panelZeros(4, headSize), c * PANEL + block), false);
         }
+        sum.round();
         long codes = panelOffset + (long) block * rowBytes(4, BLOCK);
         for (int t = 0; t < BLOCK; t++) {
             int token = t;
