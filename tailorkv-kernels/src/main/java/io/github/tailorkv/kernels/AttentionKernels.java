@@ -122,7 +122,7 @@ public interface AttentionKernels {
      * and the codes have lost some 25 times as much as rounding loses with 32 channels, 12 times with 64.
      *
      * @param from first block, counted within the panel
-     * @param to end of the blocks, at most 16
+     * @param to end of the blocks, at most {@link BlockLayout#PANEL}
      * @param headSize channels that the panel holds; a query row has as many
      * @param channels channels of the panel that take part, of which the first {@code channelCount} count; null for all
      * @param s scores, {@code float[to - from][rows][64]} contiguous

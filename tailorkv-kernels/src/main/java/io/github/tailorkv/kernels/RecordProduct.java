@@ -5,6 +5,8 @@ import static io.github.tailorkv.kernels.BlockLayout.GROUP;
 import static io.github.tailorkv.kernels.BlockLayout.HALF;
 import static io.github.tailorkv.kernels.Lanes.B;
 import static io.github.tailorkv.kernels.Lanes.F;
+import static io.github.tailorkv.kernels.Lanes.HALF_BITS;
+import static io.github.tailorkv.kernels.Lanes.HALF_FACTOR;
 import static io.github.tailorkv.kernels.Lanes.I;
 import static io.github.tailorkv.kernels.Lanes.L;
 import static io.github.tailorkv.kernels.Lanes.ORDER;
@@ -12,11 +14,13 @@ import static io.github.tailorkv.kernels.Lanes.WIDE;
 import static io.github.tailorkv.kernels.Lanes.scalar;
 import static io.github.tailorkv.kernels.Lanes.store;
 import static io.github.tailorkv.kernels.NativeMemory.ALL;
-import static java.lang.Float.float16ToFloat;
+import static io.github.tailorkv.kernels.NibbleProduct.LOW_HALF;
 import static java.lang.foreign.ValueLayout.JAVA_SHORT_UNALIGNED;
 import static jdk.incubator.vector.FloatVector.fromMemorySegment;
 import static jdk.incubator.vector.VectorOperators.ADD;
+import static jdk.incubator.vector.VectorOperators.ASHR;
 import static jdk.incubator.vector.VectorOperators.I2F;
+import static jdk.incubator.vector.VectorOperators.LSHL;
 import static jdk.incubator.vector.VectorOperators.ZERO_EXTEND_B2I;
 
 import java.util.Arrays;
@@ -48,7 +52,15 @@ final class RecordProduct {
     private static final int ZEROS = BLOCK;
     private static final int ROWS = 2 * BLOCK;
     private static final int BIAS = 6 * BLOCK;
-    private static final ThreadLocal<float[]> SCRATCH = ThreadLocal.withInitial(() -> new float[BIAS + 4]);
+    /** Vectors that add up to the products of four rows, {@code [64][4][L]}, where a group takes more than one panel. */
+    private static final int PARTS = BIAS + 4;
+    private static final int PART = 4 * L;
+
+    private static final ThreadLocal<RecordProduct> OF_THREAD = ThreadLocal.withInitial(RecordProduct::new);
+
+    private final float[] scratch = new float[PARTS + BLOCK * PART];
+    /** Scale and zero point of each record, both halves in one. */
+    private final int[] fields = new int[BLOCK];
 
     private RecordProduct() {}
 
@@ -57,17 +69,19 @@ final class RecordProduct {
     /** Writes the scores of {@code count} records; strides are the bytes from row to row. */
     static void scores(
             long[] records, int count, int headSize, long q, long qStride, int rows, long s, long sStride) {
-        float[] scratch = SCRATCH.get();
+        RecordProduct memory = OF_THREAD.get();
+        float[] scratch = memory.scratch;
         int groups = BlockLayout.groups(headSize);
         int fields = 2 * BlockLayout.recordCodes(8, headSize);
         for (int g = 0; g < groups; g++) {
-            parameters(records, count, fields + (long) g * HALF, (long) groups * HALF, scratch);
+            memory.parameters(records, count, fields + (long) g * HALF, groups * HALF);
             int first = g * GROUP;
             int end = Math.min(headSize, first + GROUP);
             for (int r = 0; r < rows; r += 4) {
                 int last = Math.min(3, rows - r - 1);
                 long queries = q + r * qStride;
-                Arrays.fill(scratch, ROWS, BIAS, 0);
+                boolean inParts = !WIDE && last > 1;
+                Arrays.fill(scratch, inParts ? PARTS : ROWS, inParts ? PARTS + count * PART : BIAS, 0);
                 for (int c = first; c < end; c += PANEL) {
                     int vectors = Math.min(4, (end - c) / L);
                     if (last > 1) {
@@ -75,6 +89,9 @@ final class RecordProduct {
                     } else {
                         twoDots(records, count, c, vectors, queries + c * 4L, qStride, last, scratch);
                     }
+                }
+                if (inParts) {
+                    sumParts(scratch, count);
                 }
                 for (int i = 0; i <= last; i++) {
                     float sum = sum(queries + i * qStride + first * 4L, end - first);
@@ -84,12 +101,18 @@ final class RecordProduct {
         }
     }
 
-    /** Reads scale and zero point of a group, {@code distance} bytes apart, from each record. */
-    private static void parameters(long[] records, int count, long scale, long distance, float[] scratch) {
+    /** Reads scale and zero point of a group, {@code distance} bytes apart, from each record; see {@link Lanes#halves}. */
+    private void parameters(long[] records, int count, long scale, int distance) {
         for (int t = 0; t < count; t++) {
-            long field = records[t] + scale;
-            scratch[t] = float16ToFloat(ALL.get(JAVA_SHORT_UNALIGNED, field));
-            scratch[ZEROS + t] = float16ToFloat(ALL.get(JAVA_SHORT_UNALIGNED, field + distance));
+            long field = NativeMemory.base(records[t] + scale);
+            fields[t] = (ALL.get(JAVA_SHORT_UNALIGNED, field) & LOW_HALF)
+                    | (ALL.get(JAVA_SHORT_UNALIGNED, NativeMemory.at(field, distance)) << Short.SIZE);
+        }
+        for (int t = 0; t < count; t += L) {
+            IntVector x = IntVector.fromArray(I, fields, t);
+            x.lanewise(LSHL, Short.SIZE).lanewise(ASHR, 3).and(HALF_BITS).reinterpretAsFloats().mul(HALF_FACTOR)
+                    .intoArray(scratch, t);
+            x.lanewise(ASHR, 3).and(HALF_BITS).reinterpretAsFloats().mul(HALF_FACTOR).intoArray(scratch, ZEROS + t);
         }
     }
 
@@ -146,7 +169,7 @@ final class RecordProduct {
         FloatVector q32 = fromMemorySegment(F, ALL, q3 + 4 * o2, ORDER).mul(f2);
         FloatVector q33 = fromMemorySegment(F, ALL, q3 + 4 * o3, ORDER).mul(f3);
         for (int t = 0; t < count; t++) {
-            long at = records[t] + codes;
+            long at = NativeMemory.base(records[t] + codes);
             FloatVector k0 = (FloatVector) ((IntVector) ByteVector.fromMemorySegment(B, ALL, at, ORDER)
                     .convertShape(ZERO_EXTEND_B2I, I, 0)).convert(I2F, 0);
             FloatVector k1 = (FloatVector) ((IntVector) ByteVector.fromMemorySegment(B, ALL, at + o1, ORDER)
@@ -155,14 +178,33 @@ final class RecordProduct {
                     .convertShape(ZERO_EXTEND_B2I, I, 0)).convert(I2F, 0);
             FloatVector k3 = (FloatVector) ((IntVector) ByteVector.fromMemorySegment(B, ALL, at + o3, ORDER)
                     .convertShape(ZERO_EXTEND_B2I, I, 0)).convert(I2F, 0);
-            float s0 = k3.fma(q03, k2.fma(q02, k1.fma(q01, k0.mul(q00)))).reduceLanes(ADD);
-            float s1 = k3.fma(q13, k2.fma(q12, k1.fma(q11, k0.mul(q10)))).reduceLanes(ADD);
-            float s2 = k3.fma(q23, k2.fma(q22, k1.fma(q21, k0.mul(q20)))).reduceLanes(ADD);
-            float s3 = k3.fma(q33, k2.fma(q32, k1.fma(q31, k0.mul(q30)))).reduceLanes(ADD);
-            scratch[ROWS + t] += s0;
-            scratch[ROWS + BLOCK + t] += s1;
-            scratch[ROWS + 2 * BLOCK + t] += s2;
-            scratch[ROWS + 3 * BLOCK + t] += s3;
+            FloatVector s0 = k3.fma(q03, k2.fma(q02, k1.fma(q01, k0.mul(q00))));
+            FloatVector s1 = k3.fma(q13, k2.fma(q12, k1.fma(q11, k0.mul(q10))));
+            FloatVector s2 = k3.fma(q23, k2.fma(q22, k1.fma(q21, k0.mul(q20))));
+            FloatVector s3 = k3.fma(q33, k2.fma(q32, k1.fma(q31, k0.mul(q30))));
+            if (WIDE) {
+                scratch[ROWS + t] += s0.reduceLanes(ADD);
+                scratch[ROWS + BLOCK + t] += s1.reduceLanes(ADD);
+                scratch[ROWS + 2 * BLOCK + t] += s2.reduceLanes(ADD);
+                scratch[ROWS + 3 * BLOCK + t] += s3.reduceLanes(ADD);
+            } else {
+                int to = PARTS + t * PART;
+                s0.add(FloatVector.fromArray(F, scratch, to)).intoArray(scratch, to);
+                s1.add(FloatVector.fromArray(F, scratch, to + L)).intoArray(scratch, to + L);
+                s2.add(FloatVector.fromArray(F, scratch, to + 2 * L)).intoArray(scratch, to + 2 * L);
+                s3.add(FloatVector.fromArray(F, scratch, to + 3 * L)).intoArray(scratch, to + 3 * L);
+            }
+        }
+    }
+
+    /** In a loop of its own: behind multiplications that it has to wait for, summing lanes would fill the processor's window. */
+    private static void sumParts(float[] scratch, int count) {
+        for (int t = 0; t < count; t++) {
+            int at = PARTS + t * PART;
+            scratch[ROWS + t] = FloatVector.fromArray(F, scratch, at).reduceLanes(ADD);
+            scratch[ROWS + BLOCK + t] = FloatVector.fromArray(F, scratch, at + L).reduceLanes(ADD);
+            scratch[ROWS + 2 * BLOCK + t] = FloatVector.fromArray(F, scratch, at + 2 * L).reduceLanes(ADD);
+            scratch[ROWS + 3 * BLOCK + t] = FloatVector.fromArray(F, scratch, at + 3 * L).reduceLanes(ADD);
         }
     }
 
@@ -184,7 +226,7 @@ final class RecordProduct {
         FloatVector q12 = fromMemorySegment(F, ALL, q1 + 4 * o2, ORDER).mul(f2);
         FloatVector q13 = fromMemorySegment(F, ALL, q1 + 4 * o3, ORDER).mul(f3);
         for (int t = 0; t < count; t++) {
-            long at = records[t] + codes;
+            long at = NativeMemory.base(records[t] + codes);
             FloatVector k0 = (FloatVector) ((IntVector) ByteVector.fromMemorySegment(B, ALL, at, ORDER)
                     .convertShape(ZERO_EXTEND_B2I, I, 0)).convert(I2F, 0);
             FloatVector k1 = (FloatVector) ((IntVector) ByteVector.fromMemorySegment(B, ALL, at + o1, ORDER)
@@ -205,12 +247,13 @@ final class RecordProduct {
     /** Adds the weighted values of {@code count} records to the sums; strides are the bytes from row to row. */
     static void accumulate(
             long[] records, int count, int headSize, long p, long pStride, int rows, long sums, long sumStride) {
-        float[] scratch = SCRATCH.get();
+        RecordProduct memory = OF_THREAD.get();
+        float[] scratch = memory.scratch;
         int groups = BlockLayout.groups(headSize);
         int codes = BlockLayout.recordCodes(8, headSize);
         int fields = 2 * codes + BlockLayout.recordParameters(8, headSize);
         for (int g = 0; g < groups; g++) {
-            parameters(records, count, fields + (long) g * HALF, (long) groups * HALF, scratch);
+            memory.parameters(records, count, fields + (long) g * HALF, groups * HALF);
             int first = g * GROUP;
             int end = Math.min(headSize, first + GROUP);
             for (int r = 0; r < rows;) {
@@ -286,7 +329,7 @@ final class RecordProduct {
         FloatVector c32 = fromMemorySegment(F, ALL, c3 + 4 * o2, ORDER).add(x);
         FloatVector c33 = fromMemorySegment(F, ALL, c3 + 4 * o3, ORDER).add(x);
         for (int t = 0; t < count; t++) {
-            long at = records[t] + codes;
+            long at = NativeMemory.base(records[t] + codes);
             FloatVector v0 = (FloatVector) ((IntVector) ByteVector.fromMemorySegment(B, ALL, at, ORDER)
                     .convertShape(ZERO_EXTEND_B2I, I, 0)).convert(I2F, 0);
             FloatVector v1 = (FloatVector) ((IntVector) ByteVector.fromMemorySegment(B, ALL, at + o1, ORDER)
@@ -353,7 +396,7 @@ final class RecordProduct {
         FloatVector c12 = fromMemorySegment(F, ALL, c1 + 4 * o2, ORDER).add(x);
         FloatVector c13 = fromMemorySegment(F, ALL, c1 + 4 * o3, ORDER).add(x);
         for (int t = 0; t < count; t++) {
-            long at = records[t] + codes;
+            long at = NativeMemory.base(records[t] + codes);
             FloatVector v0 = (FloatVector) ((IntVector) ByteVector.fromMemorySegment(B, ALL, at, ORDER)
                     .convertShape(ZERO_EXTEND_B2I, I, 0)).convert(I2F, 0);
             FloatVector v1 = (FloatVector) ((IntVector) ByteVector.fromMemorySegment(B, ALL, at + o1, ORDER)
