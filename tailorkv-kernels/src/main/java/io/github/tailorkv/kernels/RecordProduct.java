@@ -43,6 +43,8 @@ import jdk.incubator.vector.IntVector;
  * stack, and two rows of sums are as many as fit). A panel with fewer vectors and a group with fewer rows run through the
  * same loop: what is missing is the first vector or the last row once more, which counts for nothing in a score, where
  * queries are multiplied by 0 or the result goes nowhere, and in a sum writes the same number twice.
+ *
+ * <p>An object is the memory of one thread.
  */
 final class RecordProduct {
 
@@ -81,7 +83,11 @@ final class RecordProduct {
                 int last = Math.min(3, rows - r - 1);
                 long queries = q + r * qStride;
                 boolean inParts = !WIDE && last > 1;
-                Arrays.fill(scratch, inParts ? PARTS : ROWS, inParts ? PARTS + count * PART : BIAS, 0);
+                if (inParts) {
+                    Arrays.fill(scratch, PARTS, PARTS + count * PART, 0);
+                } else {
+                    Arrays.fill(scratch, ROWS, BIAS, 0);
+                }
                 for (int c = first; c < end; c += PANEL) {
                     int vectors = Math.min(4, (end - c) / L);
                     if (last > 1) {
