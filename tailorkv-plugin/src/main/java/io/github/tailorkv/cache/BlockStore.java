@@ -7,7 +7,8 @@ import java.util.Arrays;
 
 /**
  * An append-only sequence of equal entries of off-heap memory, one entry per block of 64 tokens of a layer or per panel of
- * many of them.
+ * many of them. An entry may consist of parts, one per KV head: whoever reads one head from end to end or all over its blocks
+ * has its parts of a chunk side by side, and with them the pages and what translates their addresses.
  *
  * <p>Entries lie in chunks; a chunk is one arena (or one stretch of a file), so that a store that is dropped gives its
  * memory back at once. Chunks grow with the store, from a few entries to a sixteenth of what is there: at most a sixteenth is
@@ -45,21 +46,30 @@ final class BlockStore implements AutoCloseable {
     private static final int FIRST_CHUNK = 4;
 
     private final int firstChunk;
-    private final long entryBytes;
+    private final int parts;
+    private final long partBytes;
     private final Source source;
     private Chunk[] chunks = new Chunk[0];
     private int[] chunkStart = {0};
     private MemorySegment[] segments = new MemorySegment[0];
     private long[] offsets = new long[0];
+    /** Bytes from a part of an entry to the next part. */
+    private long[] strides = new long[0];
     private int size;
 
     BlockStore(long entryBytes, Source source) {
-        this(entryBytes, FIRST_CHUNK, source);
+        this(1, entryBytes, FIRST_CHUNK, source);
+    }
+
+    /** @param parts of an entry, each of {@code partBytes} */
+    BlockStore(int parts, long partBytes, Source source) {
+        this(parts, partBytes, FIRST_CHUNK, source);
     }
 
     /** @param firstChunk entries to start with */
-    BlockStore(long entryBytes, int firstChunk, Source source) {
-        this.entryBytes = entryBytes;
+    BlockStore(int parts, long partBytes, int firstChunk, Source source) {
+        this.parts = parts;
+        this.partBytes = partBytes;
         this.firstChunk = firstChunk;
         this.source = source;
     }
@@ -87,16 +97,18 @@ final class BlockStore implements AutoCloseable {
     private void grow(int least) {
         int room = segments.length;
         int entries = Math.max(least, Math.max(firstChunk, room / 16));
-        Chunk chunk = source.allocate(entries * entryBytes);
+        Chunk chunk = source.allocate(entries * (parts * partBytes));
         chunks = Arrays.copyOf(chunks, chunks.length + 1);
         chunks[chunks.length - 1] = chunk;
         chunkStart = Arrays.copyOf(chunkStart, chunks.length + 1);
         chunkStart[chunks.length] = room + entries;
         segments = Arrays.copyOf(segments, room + entries);
         offsets = Arrays.copyOf(offsets, room + entries);
+        strides = Arrays.copyOf(strides, room + entries);
         for (int i = 0; i < entries; i++) {
             segments[room + i] = chunk.memory();
-            offsets[room + i] = i * entryBytes;
+            offsets[room + i] = i * partBytes;
+            strides[room + i] = entries * partBytes;
         }
     }
 
@@ -106,6 +118,10 @@ final class BlockStore implements AutoCloseable {
 
     long offset(int index) {
         return offsets[index];
+    }
+
+    long offset(int index, int part) {
+        return offsets[index] + part * strides[index];
     }
 
     /** Drops all entries from {@code newSize} on and the chunks that hold none any more. */
@@ -122,11 +138,12 @@ final class BlockStore implements AutoCloseable {
         chunkStart = Arrays.copyOf(chunkStart, keep + 1);
         segments = Arrays.copyOf(segments, chunkStart[keep]);
         offsets = Arrays.copyOf(offsets, chunkStart[keep]);
+        strides = Arrays.copyOf(strides, chunkStart[keep]);
     }
 
     /** Bytes allocated, used or not. */
     long bytes() {
-        return segments.length * entryBytes;
+        return segments.length * (parts * partBytes);
     }
 
     @Override

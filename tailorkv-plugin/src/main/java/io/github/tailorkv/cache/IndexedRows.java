@@ -53,9 +53,9 @@ final class IndexedRows implements IndexedBlocks {
         panelBytes = BlockLayout.panelBytes(indexBits, channels.count());
         valueBytes = BlockLayout.packedValueBytes(4, headSize);
         recordBytes = BlockLayout.recordBytes(rowBits, headSize);
-        index = new BlockStore((long) shape.kvHeads() * panelBytes, 1, BlockStore.RAM);
-        coarseValues = tail ? new BlockStore((long) shape.kvHeads() * valueBytes, BlockStore.RAM) : null;
-        rows = new BlockStore((long) shape.kvHeads() * BlockLayout.BLOCK * recordBytes, offload);
+        index = new BlockStore(shape.kvHeads(), panelBytes, 1, BlockStore.RAM);
+        coarseValues = tail ? new BlockStore(shape.kvHeads(), valueBytes, BlockStore.RAM) : null;
+        rows = new BlockStore(shape.kvHeads(), (long) BlockLayout.BLOCK * recordBytes, offload);
         ranges = new ChannelRanges(shape.kvHeads(), channels.count());
     }
 
@@ -84,11 +84,11 @@ final class IndexedRows implements IndexedBlocks {
     }
 
     private long panelAt(int panel, int head) {
-        return index.offset(panel) + (long) head * panelBytes;
+        return index.offset(panel, head);
     }
 
     private long recordAt(int block, int head, int token) {
-        return rows.offset(block) + ((long) head * BlockLayout.BLOCK + token) * recordBytes;
+        return rows.offset(block, head) + (long) token * recordBytes;
     }
 
     @Override
@@ -106,7 +106,7 @@ final class IndexedRows implements IndexedBlocks {
                     headSize,
                     4,
                     coarseValues.segment(block),
-                    coarseValues.offset(block) + (long) head * valueBytes);
+                    coarseValues.offset(block, head));
         }
         kernels.packRecords(
                 tiles, keys, tiles, values, headSize, rowBits, rows.segment(block), recordAt(block, head, 0));
@@ -213,7 +213,7 @@ final class IndexedRows implements IndexedBlocks {
         }
         kernels.packedAccumulate(
                 coarseValues.segment(block),
-                coarseValues.offset(block) + (long) head * valueBytes,
+                coarseValues.offset(block, head),
                 4,
                 false,
                 headSize,
