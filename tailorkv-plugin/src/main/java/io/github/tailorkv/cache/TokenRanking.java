@@ -236,7 +236,8 @@ final class TokenRanking implements AutoCloseable {
     // ---- choices ---------------------------------------------------------------------------------------------------
 
     /**
-     * Ranks a KV head and chooses by the bound, panel by panel of the index: its ranks go no further than the first cache.
+     * Ranks a KV head and chooses by the bound, in one pass over the index: the ranks of tokens that do not reach it are never
+     * in memory. Blocks of sinks come first, whose tokens have ranks of their own.
      *
      * @return how many tokens were chosen, all that are wanted or none: then there is no bound, or too few tokens reach it
      */
@@ -247,13 +248,17 @@ final class TokenRanking implements AutoCloseable {
         }
         TopTokens top = tops[slot];
         long at = slot * PANEL_RANK_BYTES;
+        int sinkBlocks = (sinks + BlockLayout.BLOCK - 1) / BlockLayout.BLOCK;
         top.begin(sealed);
-        for (int from = 0; from < sealed; from += BlockLayout.PANEL) {
-            int to = Math.min(sealed, from + BlockLayout.PANEL);
+        for (int from = 0; from < sinkBlocks; from += BlockLayout.PANEL) {
+            int to = Math.min(sinkBlocks, from + BlockLayout.PANEL);
             rank(blocks, head, from, to, ranksOfPanels, at);
             includeSinks(ranksOfPanels, at, from, to);
             top.add(ranksOfPanels, at, to - from, bound, from * BlockLayout.BLOCK);
         }
+        top.addRanked(
+                (IndexedRows) blocks, sinkBlocks, sealed, head, critical(head), channelCount[head], queries(),
+                queryAt(head), rowBytes, rows, logSums[head], bound);
         if (top.size() < wanted) {
             // Whoever chooses from all ranks now need not try it again.
             bounds[head] = Float.NEGATIVE_INFINITY;
