@@ -132,7 +132,8 @@ final class IndexProduct {
                                 panel, first, headSize, taken, depth, scratch.queries, scratch.shifts);
                     } else {
                         scratch.nibbles.prepareRanks(
-                                panel, first, headSize, taken, depth, scratch.queries, scratch.shifts, 0);
+                                panel, first, headSize, taken, depth, scratch.queries, scratch.shifts,
+                                Float.NEGATIVE_INFINITY);
                     }
                 }
                 if (logSums == null) {

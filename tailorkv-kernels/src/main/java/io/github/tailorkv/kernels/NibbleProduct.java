@@ -56,7 +56,7 @@ import jdk.incubator.vector.VectorSpecies;
 final class NibbleProduct {
 
     static final int ROWS = 4;
-    /** Sums of as many tokens as follow each other in the order of codes. */
+    /** Sums of {@link BlockLayout#UNIT} tokens, as many as follow each other with vectors of any length. */
     private static final VectorSpecies<Short> S16 = ShortVector.SPECIES_256;
     /** What is taken from every code, so that sums are small. */
     static final int CENTRE = 8;

@@ -57,7 +57,7 @@ final class TokenRanking implements AutoCloseable {
     private final MemorySegment scaled;
     private final MemorySegment samples;
     private final MemorySegment ranksOfSamples;
-    private final MemorySegment ranksOfPanels;
+    private final MemorySegment ranksOfSinks;
     private final int group;
     private final int rows;
     private final int headSize;
@@ -99,7 +99,7 @@ final class TokenRanking implements AutoCloseable {
         scaled = arena.allocate(shape.heads() * rowBytes, 64);
         samples = arena.allocate(slots * sampleBytes, 64);
         ranksOfSamples = arena.allocate((long) slots * BOUNDING * Float.BYTES, 64);
-        ranksOfPanels = arena.allocate(slots * PANEL_RANK_BYTES, 64);
+        ranksOfSinks = arena.allocate(slots * PANEL_RANK_BYTES, 64);
     }
 
     /**
@@ -252,9 +252,9 @@ final class TokenRanking implements AutoCloseable {
         top.begin(sealed);
         for (int from = 0; from < sinkBlocks; from += BlockLayout.PANEL) {
             int to = Math.min(sinkBlocks, from + BlockLayout.PANEL);
-            rank(blocks, head, from, to, ranksOfPanels, at);
-            includeSinks(ranksOfPanels, at, from, to);
-            top.add(ranksOfPanels, at, to - from, bound, from * BlockLayout.BLOCK);
+            rank(blocks, head, from, to, ranksOfSinks, at);
+            includeSinks(ranksOfSinks, at, from, to);
+            top.add(ranksOfSinks, at, to - from, bound, from * BlockLayout.BLOCK);
         }
         top.addRanked(
                 (IndexedRows) blocks, sinkBlocks, sealed, head, critical(head), channelCount[head], queries(),
