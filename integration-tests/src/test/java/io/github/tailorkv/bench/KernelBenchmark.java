@@ -401,18 +401,6 @@ public class KernelBenchmark {
         return scores;
     }
 
-    /** Tokens of a panel of blocks whose ranks reach a bound that few reach. */
-    @Benchmark
-    public int indexAtLeast(Work work) {
-        long panel = block() / BlockLayout.PANEL;
-        work.flops += 2L * rows * BlockLayout.PANEL * TOKENS * CHANNELS;
-        work.bytes += panelBytes * CHANNELS / headSize;
-        return attention.indexAtLeast(panels, panel * panelBytes, 0, BlockLayout.PANEL, bits == 1 ? 2 : bits,
-                headSize,
-                channels,
-                CHANNELS, queries, 0, queryBytes, rows, logSums, 10, 0, indices, found, 0);
-    }
-
     @Benchmark
     public MemorySegment logSumExp(Work work) {
         attention.logSumExpStep(weights, 0, SCORES, state, 0);

@@ -137,11 +137,6 @@ public interface AttentionKernels {
      * Ranks of some blocks of an index panel, as {@link #rank} of the scores that {@link #indexScores} makes of the same
      * arguments; the scores themselves are not kept.
      *
-     * <p>With 4 bits each four rows share a unit, the largest of theirs with 2047 in place of 4095, and a rank is
-     * {@code top + unit * max(sum n[c] * (code[c] - 8) + b)}, where {@code top} is the largest of the four rows'
-     * {@code shift = sum q[c] * (zero[c] + 8 * scale[c]) - logSum} and b is {@code (shift - top) / unit}, rounded, at least
-     * -32,768.
-     *
      * @param logSums of each row, see {@link #logSums}
      * @param rank {@code float[to - from][64]}
      */
@@ -150,21 +145,6 @@ public interface AttentionKernels {
             int @Nullable [] channels, int channelCount,
             MemorySegment q, long qOffset, long qStride, int rows, float[] logSums,
             MemorySegment rank, long rankOffset);
-
-    /**
-     * Appends the tokens of some blocks of an index panel whose {@link #indexRanks} reach a bound, as {@link #atLeast} of these
-     * ranks; the ranks of the others are not kept.
-     *
-     * @param first position of the first token of block {@code from}
-     * @param positions of which {@code next} are there already, with room for all tokens of the blocks, whose rest may be
-     *     changed; {@code values} likewise, for the ranks
-     * @return how many there are then
-     */
-    int indexAtLeast(
-            MemorySegment panel, long panelOffset, int from, int to, int bits, int headSize,
-            int @Nullable [] channels, int channelCount,
-            MemorySegment q, long qOffset, long qStride, int rows, float[] logSums, float bound,
-            int first, int[] positions, float[] values, int next);
 
     // ---- token records ---------------------------------------------------------------------------------------------
 

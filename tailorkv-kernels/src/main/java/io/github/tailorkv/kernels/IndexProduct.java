@@ -70,8 +70,6 @@ final class IndexProduct {
         private final float[] shifts = new float[ROWS];
         /** Scores of one block on their way to ranks. */
         private final MemorySegment scores = Arena.ofAuto().allocate(ROWS * (long) ROW, LINE);
-        /** Ranks of a panel on their way to a choice. */
-        private final MemorySegment ranks = Arena.ofAuto().allocate(PANEL * (long) ROW, LINE);
         private final NibbleProduct nibbles = new NibbleProduct();
         /** Keeps the compiler from dropping loads whose values nobody needs. */
         @SuppressWarnings("unused")
@@ -120,20 +118,18 @@ final class IndexProduct {
         long scores = scratch.scores.address();
         for (int r = 0; r < rows; r += ROWS) {
             int count = Math.min(ROWS, rows - r);
-            shifts(scratch, logSums, r, count);
+            for (int i = 0; i < count; i++) {
+                scratch.shifts[i] = logSums == null ? 0 : -logSums[r + i];
+            }
             queries(scratch, taken, depth, q + r * qStride, qStride, count);
             for (int block = from; block < to; block++) {
                 if (block == from || block % L == 0) {
                     int first = block / L * L;
-                    if (bits != 4) {
-                        fold(scratch, panel, first, bits, headSize, taken, depth);
-                    } else if (logSums == null) {
-                        scratch.nibbles.prepareScores(
+                    if (bits == 4) {
+                        scratch.nibbles.prepare(
                                 panel, first, headSize, taken, depth, scratch.queries, scratch.shifts);
                     } else {
-                        scratch.nibbles.prepareRanks(
-                                panel, first, headSize, taken, depth, scratch.queries, scratch.shifts,
-                                Float.NEGATIVE_INFINITY);
+                        fold(scratch, panel, first, bits, headSize, taken, depth);
                     }
                 }
                 if (logSums == null) {
@@ -141,51 +137,15 @@ final class IndexProduct {
                     multiply(scratch, panel, block, bits, depth, count, target + row * ROW);
                 } else {
                     long rank = target + (long) (block - from) * ROW;
-                    if (bits == 4) {
+                    if (bits == 4 && count == ROWS && r == 0) {
                         long codes = panel + (long) block * rowBytes(bits, BLOCK);
-                        scratch.nibbles.ranks(block % L, codes, scratch.offsets, depth, r > 0, rank);
+                        scratch.nibbles.largest(block % L, codes, scratch.offsets, depth, rank);
                     } else {
                         multiply(scratch, panel, block, bits, depth, count, scores);
                         largest(scores, count, r > 0, rank);
                     }
                 }
             }
-        }
-    }
-
-    /**
-     * Appends the tokens of the blocks {@code [from, to)} of a panel whose ranks reach a bound; for ranks as integers, whose
-     * bound is an integer too, without making numbers of the others.
-     */
-    static int atLeast(
-            long panel, int from, int to, int bits, int headSize, int[] taken, int depth,
-            long q, long qStride, int rows, float[] logSums, float bound, int first, int[] positions, float[] values,
-            int begin) {
-        if (bits != 4 || rows > ROWS) {
-            long ranks = Scratch.of(depth).ranks.address();
-            ranks(panel, from, to, bits, headSize, taken, depth, q, qStride, rows, logSums, ranks);
-            return ScoreSelection.atLeast(ranks, (to - from) * BLOCK, bound, first, positions, values, begin);
-        }
-        Scratch scratch = prepare(panel, from, to, bits, headSize, taken, depth);
-        shifts(scratch, logSums, 0, rows);
-        queries(scratch, taken, depth, q, qStride, rows);
-        int next = begin;
-        for (int block = from; block < to; block++) {
-            if (block == from || block % L == 0) {
-                scratch.nibbles.prepareRanks(
-                        panel, block / L * L, headSize, taken, depth, scratch.queries, scratch.shifts, bound);
-            }
-            next = scratch.nibbles.atLeast(
-                    block % L, panel + (long) block * rowBytes(bits, BLOCK), scratch.offsets, depth,
-                    first + (block - from) * BLOCK, positions, values, next);
-        }
-        return next;
-    }
-
-    /** What is added to the scores of up to four rows; a rank is not that of a row that is none. */
-    private static void shifts(Scratch scratch, float @Nullable [] logSums, int first, int count) {
-        for (int i = 0; i < ROWS; i++) {
-            scratch.shifts[i] = logSums == null ? 0 : i < count ? -logSums[first + i] : Float.NEGATIVE_INFINITY;
         }
     }
 

@@ -16,10 +16,7 @@ import static io.github.tailorkv.kernels.Lanes.ROUNDER;
 import static io.github.tailorkv.kernels.Lanes.S;
 import static io.github.tailorkv.kernels.Lanes.S2;
 import static io.github.tailorkv.kernels.NativeMemory.ALL;
-import static java.lang.foreign.ValueLayout.JAVA_SHORT_UNALIGNED;
 import static jdk.incubator.vector.FloatVector.broadcast;
-import static jdk.incubator.vector.VectorOperators.GE;
-import static jdk.incubator.vector.VectorOperators.GT;
 import static jdk.incubator.vector.VectorOperators.I2F;
 import static jdk.incubator.vector.VectorOperators.LSHL;
 import static jdk.incubator.vector.VectorOperators.LSHR;
@@ -34,7 +31,6 @@ import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.ShortVector;
-import jdk.incubator.vector.VectorSpecies;
 
 /**
  * Products of up to four query rows and an index panel of 4 bits, in integers of 16 bits: a vector holds twice as many of
@@ -47,30 +43,15 @@ import jdk.incubator.vector.VectorSpecies;
  * for they come back. What rounding adds to the error of a score is a few hundredths of what the codes themselves have lost,
  * and {@link AttentionKernels#indexScores} says what is rounded, so that every implementation ranks tokens alike.
  *
- * <p>Ranks ask for the largest of four scores, and 16 of those are found at once as long as they are integers. So rows share
- * the largest unit of theirs, and what tells them apart, {@code b}, is part of the sums. For its sake the sum of all |n| is at
- * most half as large: a row whose b is below what 16 bits hold cannot have the largest score then.
- *
  * <p>An object is the memory of one thread.
  */
 final class NibbleProduct {
 
     static final int ROWS = 4;
-    /** Sums of {@link BlockLayout#UNIT} tokens, as many as follow each other with vectors of any length. */
-    private static final VectorSpecies<Short> S16 = ShortVector.SPECIES_256;
     /** What is taken from every code, so that sums are small. */
     static final int CENTRE = 8;
     /** The largest sum of magnitudes that, times {@link #CENTRE}, fits into 16 bits. */
-    static final int MOST = Short.MAX_VALUE / CENTRE;
-    /** The same where rows share a unit. */
-    static final int MOST_SHARED = MOST / 2;
-    /** The smallest difference between two rows that matters: beyond it no sum of one reaches any of the other. */
-    static final int LEAST_DIFFERENCE = Short.MIN_VALUE;
-    /** What sums that differences were added to are shifted by, into the middle of their range. */
-    private static final int MIDDLE = -LEAST_DIFFERENCE / 2;
-    /** A bound below or above these is reached by all sums or by none. */
-    private static final int LOWEST = Short.MIN_VALUE - MIDDLE + 2;
-    private static final int HIGHEST = Short.MAX_VALUE - MIDDLE - 2;
+    private static final int MOST = Short.MAX_VALUE / CENTRE;
     /** What a sum of magnitudes begins with, so that it can divide. */
     private static final float LEAST = 0x1p-100f;
 
@@ -90,81 +71,31 @@ final class NibbleProduct {
     private float[] a = new float[64 * ROWS * L];
     /** The same as integers, twice in each element. */
     private int[] factors = new int[64 * ROWS * L];
-    /** What is added to the sums of each block, {@code [ROWS][L]}. */
-    private final int[] differences = new int[ROWS * L];
-    /** What the sums of each block begin with, twice in each element. */
+    /** What the sums of each block begin with, {@code [ROWS][L]}, twice in each element. */
     private final int[] starts = new int[ROWS * L];
     private final float[] units = new float[ROWS * L];
     private final float[] bias = new float[ROWS * L];
-    /** The largest of a token's sums of each block that does not reach the bound, in the low 16 bits. */
-    private final int[] limits = new int[L];
     /** Sums of one block, {@code short[ROWS][64]}, in the order in which codes lie: see {@link #tokens}. */
     private final MemorySegment sums = Arena.ofAuto().allocate(ROWS * (long) SUMS, LINE);
 
     /**
-     * Prepares for {@link #scores} of the L blocks of a panel from {@code first} on.
+     * Prepares for the L blocks of a panel from {@code first} on.
      *
      * @param taken channels that take part, the first {@code depth} entries
      * @param queries the queries' part in them, {@code [depth][ROWS]}
      * @param shifts what is added to all scores of each row
      */
-    void prepareScores(
-            long panel, int first, int headSize, int[] taken, int depth, float[] queries, float[] shifts) {
-        fold(panel, first, headSize, taken, depth, queries, shifts);
-        for (int at = 0; at < ROWS * L; at += L) {
-            // As unit() says, for L blocks at once.
-            FloatVector.fromArray(F, units, at).add(LEAST).div(MOST - 0.5f * depth).reinterpretAsInts()
-                    .add(BELOW_UNIT).and(~BELOW_UNIT).reinterpretAsFloats().intoArray(units, at);
-            IntVector.zero(I).intoArray(differences, at);
-        }
-        round(depth);
-    }
-
-    /**
-     * Prepares for {@link #ranks} and {@link #atLeast}, as {@link #prepareScores}; the shift of a row that is none is minus
-     * infinity.
-     */
-    void prepareRanks(
-            long panel, int first, int headSize, int[] taken, int depth, float[] queries, float[] shifts,
-            float bound) {
-        fold(panel, first, headSize, taken, depth, queries, shifts);
-        FloatVector size = FloatVector.fromArray(F, units, 0);
-        FloatVector top = FloatVector.fromArray(F, bias, 0);
-        for (int at = L; at < ROWS * L; at += L) {
-            FloatVector x = FloatVector.fromArray(F, units, at);
-            size = size.blend(x, size.compare(LT, x));
-            x = FloatVector.fromArray(F, bias, at);
-            top = top.blend(x, top.compare(LT, x));
-        }
-        FloatVector unit = size.add(LEAST).div(MOST_SHARED - 0.5f * depth).reinterpretAsInts().add(BELOW_UNIT)
-                .and(~BELOW_UNIT).reinterpretAsFloats();
-        FloatVector factor = broadcast(F, 1).div(unit);
-        FloatVector least = broadcast(F, LEAST_DIFFERENCE);
-        for (int at = 0; at < ROWS * L; at += L) {
-            FloatVector b = FloatVector.fromArray(F, bias, at).sub(top).mul(factor);
-            b.blend(least, b.compare(LT, least)).add(ROUNDER).reinterpretAsInts().add(MIDDLE)
-                    .intoArray(differences, at);
-            unit.intoArray(units, at);
-        }
-        top.intoArray(bias, 0);
-        // The largest integer that does not reach the bound is one of the four from near - 2 to near + 1.
-        FloatVector near = broadcast(F, bound).sub(top).mul(factor);
-        near = near.blend(LOWEST, near.compare(LT, LOWEST));
-        near = near.blend(HIGHEST, near.compare(GT, HIGHEST)).add(ROUNDER).sub(ROUNDER);
-        FloatVector limit = near.add(1);
-        limit = limit.sub(1, near.add(1).fma(unit, top).compare(GE, bound));
-        limit = limit.sub(1, near.fma(unit, top).compare(GE, bound));
-        limit = limit.sub(1, near.sub(1).fma(unit, top).compare(GE, bound));
-        limit.add(ROUNDER).reinterpretAsInts().add(MIDDLE).intoArray(limits, 0);
-        round(depth);
-    }
-
-    /** {@link #a}, what scores are without the sums of integers, and the magnitudes that units are made of. */
-    private void fold(long panel, int first, int headSize, int[] taken, int depth, float[] queries, float[] shifts) {
+    void prepare(long panel, int first, int headSize, int[] taken, int depth, float[] queries, float[] shifts) {
         if (a.length < depth * ROWS * L) {
             a = new float[depth * ROWS * L];
             factors = new int[depth * ROWS * L];
         }
+        fold(panel, first, headSize, taken, depth, queries, shifts);
+        round(depth);
+    }
+
+    /** {@link #a}, what scores are without the sums of integers, and the units. */
+    private void fold(long panel, int first, int headSize, int[] taken, int depth, float[] queries, float[] shifts) {
         long scaleBase = NativeMemory.base(panel + BlockLayout.panelScales(4, headSize));
         long zeroBase = NativeMemory.base(panel + BlockLayout.panelZeros(4, headSize));
         FloatVector bias0 = broadcast(F, shifts[0]);
@@ -214,14 +145,16 @@ final class NibbleProduct {
         size1.intoArray(units, L);
         size2.intoArray(units, 2 * L);
         size3.intoArray(units, 3 * L);
+        // As unit() says, for L blocks at once.
+        for (int i = 0; i < ROWS * L; i += L) {
+            FloatVector.fromArray(F, units, i).add(LEAST).div(MOST - 0.5f * depth).reinterpretAsInts()
+                    .add(BELOW_UNIT).and(~BELOW_UNIT).reinterpretAsFloats().intoArray(units, i);
+        }
     }
 
-    /**
-     * The unit of factors whose magnitudes sum up to {@code size}, and those of their integers to at most {@code most};
-     * rounding may add a half to each of them.
-     */
-    static float unit(float size, int depth, int most) {
-        float exact = (size + LEAST) / (most - 0.5f * depth);
+    /** The unit of factors whose magnitudes sum up to {@code size}; rounding may add a half to each of them. */
+    static float unit(float size, int depth) {
+        float exact = (size + LEAST) / (MOST - 0.5f * depth);
         return Float.intBitsToFloat((Float.floatToRawIntBits(exact) + BELOW_UNIT) & ~BELOW_UNIT);
     }
 
@@ -252,27 +185,27 @@ final class NibbleProduct {
             sum3 = sum3.add(n);
             n.and(LOW_HALF).or(n.lanewise(LSHL, Short.SIZE)).intoArray(factors, at + 3 * L);
         }
-        sum0 = sum0.mul(-CENTRE).add(IntVector.fromArray(I, differences, 0));
+        sum0 = sum0.mul(-CENTRE);
         sum0.and(LOW_HALF).or(sum0.lanewise(LSHL, Short.SIZE)).intoArray(starts, 0);
-        sum1 = sum1.mul(-CENTRE).add(IntVector.fromArray(I, differences, L));
+        sum1 = sum1.mul(-CENTRE);
         sum1.and(LOW_HALF).or(sum1.lanewise(LSHL, Short.SIZE)).intoArray(starts, L);
-        sum2 = sum2.mul(-CENTRE).add(IntVector.fromArray(I, differences, 2 * L));
+        sum2 = sum2.mul(-CENTRE);
         sum2.and(LOW_HALF).or(sum2.lanewise(LSHL, Short.SIZE)).intoArray(starts, 2 * L);
-        sum3 = sum3.mul(-CENTRE).add(IntVector.fromArray(I, differences, 3 * L));
+        sum3 = sum3.mul(-CENTRE);
         sum3.and(LOW_HALF).or(sum3.lanewise(LSHL, Short.SIZE)).intoArray(starts, 3 * L);
     }
 
     /**
      * Scores of a block.
      *
-     * @param lane which of those that were {@linkplain #prepareScores prepared} for it is
+     * @param lane which of those that were {@linkplain #prepare prepared} for it is
      * @param codes its codes in the panel's first channel
      * @param offsets bytes from there to each channel that takes part
      * @param rows how many of the four to write
      * @param s {@code float[rows][64]}
      */
     void scores(int lane, long codes, int[] offsets, int depth, int rows, long s) {
-        multiply(lane, codes, offsets, depth, false);
+        multiply(lane, codes, offsets, depth);
         long from = NativeMemory.base(sums.address());
         long to = NativeMemory.base(s);
         for (int r = 0; r < rows; r++) {
@@ -288,63 +221,38 @@ final class NibbleProduct {
         }
     }
 
-    /**
-     * The largest of a token's four scores, for all tokens of a block; the other arguments are those of {@link #scores}.
-     *
-     * @param kept whether what is there already is to be kept where it is larger
-     * @param rank {@code float[64]}
-     */
-    void ranks(int lane, long codes, int[] offsets, int depth, boolean kept, long rank) {
-        multiply(lane, codes, offsets, depth, true);
+    /** The largest of a token's four scores, for all tokens of a block: {@code float[64]}; the arguments are those of {@link #scores}. */
+    void largest(int lane, long codes, int[] offsets, int depth, long rank) {
+        multiply(lane, codes, offsets, depth);
         long from = NativeMemory.base(sums.address());
         long to = NativeMemory.base(rank);
-        FloatVector unit = broadcast(F, units[lane]);
-        FloatVector top = broadcast(F, bias[lane]);
+        FloatVector unit0 = broadcast(F, units[lane]);
+        FloatVector unit1 = broadcast(F, units[L + lane]);
+        FloatVector unit2 = broadcast(F, units[2 * L + lane]);
+        FloatVector unit3 = broadcast(F, units[3 * L + lane]);
+        FloatVector shift0 = broadcast(F, bias[lane]);
+        FloatVector shift1 = broadcast(F, bias[L + lane]);
+        FloatVector shift2 = broadcast(F, bias[2 * L + lane]);
+        FloatVector shift3 = broadcast(F, bias[3 * L + lane]);
         for (int i = 0; i < BLOCK; i += L) {
-            FloatVector x = ((FloatVector) ((IntVector) ShortVector
-                    .fromMemorySegment(S, ALL, NativeMemory.at(from, i * Short.BYTES), ORDER)
-                    .convertShape(S2I, I, 0)).sub(MIDDLE).convert(I2F, 0)).fma(unit, top);
-            int target = tokens(i) * Float.BYTES;
-            if (kept) {
-                FloatVector other = FloatVector.fromMemorySegment(F, ALL, NativeMemory.at(to, target), ORDER);
-                x = x.blend(other, x.compare(LT, other));
-            }
-            x.intoMemorySegment(ALL, NativeMemory.at(to, target), ORDER);
+            int at = i * Short.BYTES;
+            FloatVector x0 = ((FloatVector) ((IntVector) ShortVector
+                    .fromMemorySegment(S, ALL, NativeMemory.at(from, at), ORDER)
+                    .convertShape(S2I, I, 0)).convert(I2F, 0)).fma(unit0, shift0);
+            FloatVector x1 = ((FloatVector) ((IntVector) ShortVector
+                    .fromMemorySegment(S, ALL, NativeMemory.at(from, at + SUMS), ORDER)
+                    .convertShape(S2I, I, 0)).convert(I2F, 0)).fma(unit1, shift1);
+            FloatVector x2 = ((FloatVector) ((IntVector) ShortVector
+                    .fromMemorySegment(S, ALL, NativeMemory.at(from, at + 2 * SUMS), ORDER)
+                    .convertShape(S2I, I, 0)).convert(I2F, 0)).fma(unit2, shift2);
+            FloatVector x3 = ((FloatVector) ((IntVector) ShortVector
+                    .fromMemorySegment(S, ALL, NativeMemory.at(from, at + 3 * SUMS), ORDER)
+                    .convertShape(S2I, I, 0)).convert(I2F, 0)).fma(unit3, shift3);
+            x0 = x0.blend(x1, x0.compare(LT, x1));
+            x2 = x2.blend(x3, x2.compare(LT, x3));
+            x0.blend(x2, x0.compare(LT, x2))
+                    .intoMemorySegment(ALL, NativeMemory.at(to, tokens(i) * Float.BYTES), ORDER);
         }
-    }
-
-    /**
-     * Appends the tokens of a block whose {@link #ranks} reach the bound, which is known before a rank is: see
-     * {@link AttentionKernels#indexAtLeast}.
-     *
-     * @param first position of the block's first token
-     */
-    int atLeast(
-            int lane, long codes, int[] offsets, int depth, int first, int[] positions, float[] values, int next) {
-        multiply(lane, codes, offsets, depth, true);
-        long from = NativeMemory.base(sums.address());
-        short limit = (short) limits[lane];
-        long found = 0;
-        for (int i = 0; i < BLOCK; i += UNIT) {
-            found |= ShortVector.fromMemorySegment(S16, ALL, NativeMemory.at(from, i * Short.BYTES), ORDER)
-                    .compare(GT, limit).toLong() << tokens(i);
-        }
-        int end = ScoreSelection.take(found, first, positions, next);
-        float unit = units[lane];
-        float top = bias[lane];
-        for (int j = next; j < next + ScoreSelection.ALWAYS; j++) {
-            values[j] = Math.fma(sum(from, positions[j] - first) - MIDDLE, unit, top);
-        }
-        for (int j = next + ScoreSelection.ALWAYS; j < end; j++) {
-            values[j] = Math.fma(sum(from, positions[j] - first) - MIDDLE, unit, top);
-        }
-        return end;
-    }
-
-    /** The sum of a token, from 0 on in the block. */
-    private static int sum(long from, int token) {
-        int at = Lanes.WIDE ? tokens(token & -UNIT) + (token & (UNIT - 1)) : token;
-        return ALL.get(JAVA_SHORT_UNALIGNED, NativeMemory.at(from, at * Short.BYTES));
     }
 
     /** The first of the L tokens whose sums begin with the i-th: vectors of 512 bits hold both halves of a block's low nibbles. */
@@ -355,15 +263,15 @@ final class NibbleProduct {
         return i == UNIT ? 2 * UNIT : i == 2 * UNIT ? UNIT : i;
     }
 
-    private void multiply(int lane, long codes, int[] offsets, int depth, boolean largest) {
+    private void multiply(int lane, long codes, int[] offsets, int depth) {
         long to = sums.address();
         for (int stripe = 0; stripe < 2 * UNIT; stripe += STRIPE) {
-            multiply(lane, codes + stripe, offsets, depth, largest, to + stripe * 2L * Short.BYTES);
+            multiply(lane, codes + stripe, offsets, depth, to + stripe * 2L * Short.BYTES);
         }
     }
 
     /** Sums of the tokens whose codes are in a stripe. */
-    private void multiply(int lane, long stripe, int[] offsets, int depth, boolean largest, long target) {
+    private void multiply(int lane, long stripe, int[] offsets, int depth, long target) {
         int[] n = factors;
         long base = NativeMemory.base(stripe);
         ShortVector low0 = IntVector.broadcast(I, starts[lane]).reinterpretAsShorts();
@@ -395,11 +303,6 @@ final class NibbleProduct {
             high3 = high.mul(x).add(high3);
         }
         long to = NativeMemory.base(target);
-        if (largest) {
-            low0.max(low1).max(low2.max(low3)).intoMemorySegment(ALL, to, ORDER);
-            high0.max(high1).max(high2.max(high3)).intoMemorySegment(ALL, NativeMemory.at(to, VECTOR), ORDER);
-            return;
-        }
         low0.intoMemorySegment(ALL, to, ORDER);
         low1.intoMemorySegment(ALL, NativeMemory.at(to, SUMS), ORDER);
         low2.intoMemorySegment(ALL, NativeMemory.at(to, 2 * SUMS), ORDER);

@@ -13,7 +13,6 @@ import static io.github.tailorkv.kernels.Lanes.S2;
 import static io.github.tailorkv.kernels.NativeMemory.ALL;
 import static io.github.tailorkv.kernels.NibbleProduct.CENTRE;
 import static io.github.tailorkv.kernels.NibbleProduct.LOW_HALF;
-import static io.github.tailorkv.kernels.NibbleProduct.MOST;
 import static io.github.tailorkv.kernels.NibbleProduct.ROWS;
 import static io.github.tailorkv.kernels.NibbleProduct.STRIPE;
 import static io.github.tailorkv.kernels.NibbleProduct.SUMS;
@@ -132,7 +131,7 @@ final class PackedNibbles {
         for (int i = whole; i < depth; i++) {
             sum += Math.abs(a[first + i]);
         }
-        float unit = NibbleProduct.unit(sum, depth, MOST);
+        float unit = NibbleProduct.unit(sum, depth);
         units[r] = unit;
         FloatVector factor = broadcast(F, 1 / unit);
         FloatVector rounder = broadcast(F, ROUNDER);
@@ -168,10 +167,10 @@ final class PackedNibbles {
             size2 = size2.add(FloatVector.fromArray(F, a, a2 + i).abs());
             size3 = size3.add(FloatVector.fromArray(F, a, a3 + i).abs());
         }
-        float unit0 = NibbleProduct.unit(size0.reduceLanes(ADD), depth, MOST);
-        float unit1 = NibbleProduct.unit(size1.reduceLanes(ADD), depth, MOST);
-        float unit2 = NibbleProduct.unit(size2.reduceLanes(ADD), depth, MOST);
-        float unit3 = NibbleProduct.unit(size3.reduceLanes(ADD), depth, MOST);
+        float unit0 = NibbleProduct.unit(size0.reduceLanes(ADD), depth);
+        float unit1 = NibbleProduct.unit(size1.reduceLanes(ADD), depth);
+        float unit2 = NibbleProduct.unit(size2.reduceLanes(ADD), depth);
+        float unit3 = NibbleProduct.unit(size3.reduceLanes(ADD), depth);
         units[0] = unit0;
         units[1] = unit1;
         units[2] = unit2;

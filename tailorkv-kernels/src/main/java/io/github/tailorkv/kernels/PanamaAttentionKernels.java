@@ -173,20 +173,6 @@ final class PanamaAttentionKernels implements AttentionKernels {
     }
 
     @Override
-    public int indexAtLeast(
-            MemorySegment panel, long panelOffset, int from, int to, int bits, int headSize,
-            int @Nullable [] channels, int channelCount,
-            MemorySegment q, long qOffset, long qStride, int rows, float[] logSums, float bound,
-            int first, int[] positions, float[] values, int next) {
-        Objects.checkFromToIndex(from, to, PANEL);
-        Objects.checkFromIndexSize(0, rows, logSums.length);
-        return IndexProduct.atLeast(address(panel, panelOffset, panelBytes(bits, headSize)), from, to, bits, headSize,
-                channels == null ? ALL_CHANNELS : channels, channels == null ? headSize : channelCount,
-                address(q, qOffset, qStride, rows, (long) headSize * FLOAT), qStride, rows, logSums, bound, first,
-                positions, values, next);
-    }
-
-    @Override
     public void touchRecords(RecordList records) {
         TokenRecords.touch(records.addresses, records.count(), records.bytes());
     }

@@ -268,7 +268,7 @@ public final class ScalarAttentionKernels implements AttentionKernels {
                 for (int i = from; i < to; i++) {
                     size += Math.abs(factors[i]);
                 }
-                float unit = NibbleProduct.unit(size, to - from, NibbleProduct.MOST);
+                float unit = NibbleProduct.unit(size, to - from);
                 units[from] = unit;
                 for (int i = from; i < to; i++) {
                     rounded[i] = (int) Math.rint((double) factors[i] * (1 / unit));
@@ -369,22 +369,6 @@ public final class ScalarAttentionKernels implements AttentionKernels {
             int @Nullable [] channels, int channelCount,
             MemorySegment q, long qOffset, long qStride, int rows, float[] logSums,
             MemorySegment rank, long rankOffset) {
-        int[] taken = channels == null ? IntStream.range(0, headSize).toArray() : Arrays.copyOf(channels, channelCount);
-        if (bits == 4) {
-            for (int block = from; block < to; block++) {
-                long target = at(rankOffset, (block - from) * BLOCK);
-                for (int t = 0; t < BLOCK; t++) {
-                    rank.set(F32, at(target, t), Float.NEGATIVE_INFINITY);
-                }
-                for (int r = 0; r < rows; r += NibbleProduct.ROWS) {
-                    int end = Math.min(rows, r + NibbleProduct.ROWS);
-                    nibbleRanks(
-                            panel, panelOffset, block, headSize, taken, q, qOffset, qStride, r, end, logSums, rank,
-                            target);
-                }
-            }
-            return;
-        }
         int count = to - from;
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment s = arena.allocate((long) count * rows * BLOCK * FLOAT, FLOAT);
@@ -392,71 +376,6 @@ public final class ScalarAttentionKernels implements AttentionKernels {
                     panel, panelOffset, from, to, bits, headSize, channels, channelCount, q, qOffset, qStride, rows, s,
                     0);
             rank(s, 0, count, rows, logSums, rank, rankOffset);
-        }
-    }
-
-    @Override
-    public int indexAtLeast(
-            MemorySegment panel, long panelOffset, int from, int to, int bits, int headSize,
-            int @Nullable [] channels, int channelCount,
-            MemorySegment q, long qOffset, long qStride, int rows, float[] logSums, float bound,
-            int first, int[] positions, float[] values, int next) {
-        try (Arena arena = Arena.ofConfined()) {
-            int count = (to - from) * BLOCK;
-            MemorySegment ranks = arena.allocate((long) count * FLOAT, FLOAT);
-            indexRanks(
-                    panel, panelOffset, from, to, bits, headSize, channels, channelCount, q, qOffset, qStride, rows,
-                    logSums, ranks, 0);
-            return atLeast(ranks, 0, count, bound, first, positions, values, next);
-        }
-    }
-
-    /** Raises the ranks of a block to those by the rows {@code [first, end)}, which share a unit. */
-    private static void nibbleRanks(
-            MemorySegment panel, long panelOffset, int block, int headSize, int[] channels,
-            MemorySegment q, long qOffset, long qStride, int first, int end, float[] logSums,
-            MemorySegment rank, long rankOffset) {
-        int rows = end - first;
-        float[][] factors = new float[rows][channels.length];
-        float[] shifts = new float[rows];
-        float largestSize = 0;
-        float top = Float.NEGATIVE_INFINITY;
-        for (int r = 0; r < rows; r++) {
-            float size = 0;
-            shifts[r] = -logSums[first + r];
-            for (int i = 0; i < channels.length; i++) {
-                int c = channels[i];
-                float scale = half(panel, panelOffset + panelScales(4, headSize), c * PANEL + block);
-                float zero = half(panel, panelOffset + panelZeros(4, headSize), c * PANEL + block);
-                float x = q.get(F32, at(qOffset + (first + r) * qStride, c));
-                factors[r][i] = x * scale;
-                size += Math.abs(factors[r][i]);
-                shifts[r] = Math.fma(Math.fma(scale, NibbleProduct.CENTRE, zero), x, shifts[r]);
-            }
-            largestSize = Math.max(largestSize, size);
-            top = Math.max(top, shifts[r]);
-        }
-        float unit = NibbleProduct.unit(largestSize, channels.length, NibbleProduct.MOST_SHARED);
-        double[] differences = new double[rows];
-        double[][] rounded = new double[rows][channels.length];
-        for (int r = 0; r < rows; r++) {
-            differences[r] = Math.max(NibbleProduct.LEAST_DIFFERENCE, Math.rint((shifts[r] - top) * (1 / unit)));
-            for (int i = 0; i < channels.length; i++) {
-                rounded[r][i] = Math.rint((double) factors[r][i] * (1 / unit));
-            }
-        }
-        for (int t = 0; t < BLOCK; t++) {
-            double most = Double.NEGATIVE_INFINITY;
-            for (int r = 0; r < rows; r++) {
-                double sum = differences[r];
-                for (int i = 0; i < channels.length; i++) {
-                    long row = panelOffset + (long) channels[i] * panelStride(4) + (long) block * rowBytes(4, BLOCK);
-                    sum += rounded[r][i] * (code(panel, row, 4, t) - NibbleProduct.CENTRE);
-                }
-                most = Math.max(most, sum);
-            }
-            float found = Math.fma((float) most, unit, top);
-            rank.set(F32, at(rankOffset, t), Math.max(found, rank.get(F32, at(rankOffset, t))));
         }
     }
 

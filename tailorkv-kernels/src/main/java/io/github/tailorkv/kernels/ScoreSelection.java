@@ -36,7 +36,7 @@ final class ScoreSelection {
     private static final int COLUMNS = BLOCK / 4;
 
     /** Survivors of a block up to which no branch asks how many there are; two or three are usual. */
-    static final int ALWAYS = 4;
+    private static final int ALWAYS = 4;
 
     /** Guesses of a threshold by straight lines alone. */
     private static final int STRAIGHT = 9;
@@ -197,6 +197,7 @@ final class ScoreSelection {
      */
     private static int atLeastByBlock(
             long s, int count, float threshold, int first, int[] positions, float[] values, int begin) {
+        int room = Math.min(positions.length, values.length) - ALWAYS;
         int next = begin;
         for (int i = 0; i < count; i += BLOCK) {
             long row = NativeMemory.base(s + i * 4L);
@@ -204,36 +205,23 @@ final class ScoreSelection {
             for (int t = 0; t < BLOCK; t += L) {
                 found |= fromMemorySegment(F, ALL, at(row, t * 4), ORDER).compare(GE, threshold).toLong() << t;
             }
-            int end = take(found, first + i, positions, next);
-            for (int j = next; j < next + ALWAYS; j++) {
-                values[j] = ALL.get(JAVA_FLOAT_UNALIGNED, at(row, (positions[j] - first - i) * 4));
+            int end = next + Long.bitCount(found);
+            int always = next <= room ? ALWAYS : 0;
+            for (int j = 0; j < always; j++) {
+                int t = Long.numberOfTrailingZeros(found) & (BLOCK - 1);
+                positions[next + j] = first + i + t;
+                values[next + j] = ALL.get(JAVA_FLOAT_UNALIGNED, at(row, t * 4));
+                found &= found - 1;
             }
-            for (int j = next + ALWAYS; j < end; j++) {
-                values[j] = ALL.get(JAVA_FLOAT_UNALIGNED, at(row, (positions[j] - first - i) * 4));
+            for (next += always; next < end; next++) {
+                int t = Long.numberOfTrailingZeros(found);
+                positions[next] = first + i + t;
+                values[next] = ALL.get(JAVA_FLOAT_UNALIGNED, at(row, t * 4));
+                found &= found - 1;
             }
             next = end;
         }
         return next;
-    }
-
-    /**
-     * Appends {@code first + t} for each bit t that is set, ascending. Behind them up to {@link #ALWAYS} entries are changed: a
-     * block's survivors leave as much room.
-     *
-     * @return how many there are then
-     */
-    static int take(long bits, int first, int[] positions, int next) {
-        int end = next + Long.bitCount(bits);
-        long left = bits;
-        for (int j = 0; j < ALWAYS; j++) {
-            positions[next + j] = first + (Long.numberOfTrailingZeros(left) & (BLOCK - 1));
-            left &= left - 1;
-        }
-        for (int j = next + ALWAYS; j < end; j++) {
-            positions[j] = first + Long.numberOfTrailingZeros(left);
-            left &= left - 1;
-        }
-        return end;
     }
 
     /**

@@ -95,12 +95,6 @@ class AllocationTest {
                 calls.put("indexRanks of " + rows + ", bits " + bits,
                         () -> kernels.indexRanks(
                                 panel, 0, 3, 5, bits, h, channels, 16, b, 0, h * 4L, rows, logSums, c, 0));
-                int[] positions = new int[2 * BLOCK];
-                float[] ranks = new float[2 * BLOCK];
-                calls.put("indexAtLeast of " + rows + ", bits " + bits,
-                        () -> kernels.indexAtLeast(
-                                panel, 0, 3, 5, bits, h, channels, 16, b, 0, h * 4L, rows, logSums, 1, 0, positions,
-                                ranks, 0));
             }
         }
         for (int bits : new int[] {4, 8, 16}) {

@@ -9,7 +9,6 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
 import java.util.Comparator;
-import java.util.List;
 import java.util.Random;
 import java.util.stream.IntStream;
 
@@ -532,36 +531,7 @@ class AttentionKernelsTest {
                             actual, 0);
                     assertClose(expected, actual, headSize * 16,
                             "ranks, bits " + bits + ", rows " + rows + ", channels " + count);
-                    indexAtLeast(panel, from, to, bits, width, list, count, q, stride * 4L, rows, logSums, actual);
                 }
-            }
-        }
-    }
-
-    /** Against the ranks themselves, with bounds that are ranks of some tokens and with such that all or none reach. */
-    private void indexAtLeast(
-            MemorySegment panel, int from, int to, int bits, int width, int @Nullable [] list, int count,
-            MemorySegment q, long stride, int rows, float[] logSums, MemorySegment ranks) {
-        int tokens = (to - from) * BLOCK;
-        float some = tokens == 0 ? 0 : ranks.getAtIndex(F32, random.nextInt(tokens));
-        float[] bounds = {some, Math.nextUp(some), Math.nextDown(some), -1e30f, 1e30f};
-        for (float bound : bounds) {
-            int next = random.nextInt(5);
-            int[] expected = new int[next + tokens];
-            float[] expectedRanks = new float[next + tokens];
-            int end = scalar.atLeast(ranks, 0, tokens, bound, 777, expected, expectedRanks, next);
-            // With floats scalar ranks differ from those at hand by rounding, with integers they do not.
-            for (AttentionKernels kernels : bits == 4 ? List.of(scalar, vector) : List.of(vector)) {
-                int[] positions = new int[next + tokens];
-                float[] found = new float[next + tokens];
-                String what = message(
-                        kernels + ", bits " + bits + ", rows " + rows + ", channels " + count + ", bound " + bound);
-                int actual = kernels.indexAtLeast(
-                        panel, 0, from, to, bits, width, list, count, q, 0, stride, rows, logSums, bound, 777,
-                        positions, found, next);
-                assertEquals(end, actual, what);
-                assertArrayEquals(Arrays.copyOf(expected, end), Arrays.copyOf(positions, end), what);
-                assertArrayEquals(Arrays.copyOf(expectedRanks, end), Arrays.copyOf(found, end), what);
             }
         }
     }

@@ -182,42 +182,6 @@ final class IndexedRows implements IndexedBlocks {
                 from, to, head, critical, criticalCount, q, qOffset, qStride, queryRows, logSums, ranks, ranksOffset);
     }
 
-    /**
-     * Appends the tokens of the blocks {@code [from, to)} whose ranks reach a bound, panel by panel; the other arguments as for
-     * {@link #rank}.
-     *
-     * @param positions of which {@code next} are there already, see {@link AttentionKernels#indexAtLeast}
-     * @return how many there are then
-     */
-    int rankAtLeast(
-            int from,
-            int to,
-            int head,
-            int @Nullable [] critical,
-            int criticalCount,
-            MemorySegment q,
-            long qOffset,
-            long qStride,
-            int queryRows,
-            float[] logSums,
-            float bound,
-            int[] positions,
-            float[] values,
-            int next) {
-        int end = next;
-        for (int first = from; first < to;) {
-            int panel = first / BlockLayout.PANEL;
-            int start = panel * BlockLayout.PANEL;
-            int last = Math.min(to, start + BlockLayout.PANEL);
-            end = kernels.indexAtLeast(
-                    index.segment(panel), panelAt(panel, head), first - start, last - start, indexBits,
-                    channels.count(), critical, criticalCount, q, qOffset, qStride, queryRows, logSums, bound,
-                    first * BlockLayout.BLOCK, positions, values, end);
-            first = last;
-        }
-        return end;
-    }
-
     /** Scores panel by panel, or with {@code logSums} ranks. */
     private void walk(
             int from, int to, int head, int @Nullable [] critical, int criticalCount, MemorySegment q, long qOffset,

@@ -57,7 +57,7 @@ final class TokenRanking implements AutoCloseable {
     private final MemorySegment scaled;
     private final MemorySegment samples;
     private final MemorySegment ranksOfSamples;
-    private final MemorySegment ranksOfSinks;
+    private final MemorySegment ranksOfPanels;
     private final int group;
     private final int rows;
     private final int headSize;
@@ -99,7 +99,7 @@ final class TokenRanking implements AutoCloseable {
         scaled = arena.allocate(shape.heads() * rowBytes, 64);
         samples = arena.allocate(slots * sampleBytes, 64);
         ranksOfSamples = arena.allocate((long) slots * BOUNDING * Float.BYTES, 64);
-        ranksOfSinks = arena.allocate(slots * PANEL_RANK_BYTES, 64);
+        ranksOfPanels = arena.allocate(slots * PANEL_RANK_BYTES, 64);
     }
 
     /**
@@ -236,8 +236,7 @@ final class TokenRanking implements AutoCloseable {
     // ---- choices ---------------------------------------------------------------------------------------------------
 
     /**
-     * Ranks a KV head and chooses by the bound, in one pass over the index: the ranks of tokens that do not reach it are never
-     * in memory. Blocks of sinks come first, whose tokens have ranks of their own.
+     * Ranks a KV head and chooses by the bound, panel by panel of the index: its ranks go no further than the first cache.
      *
      * @return how many tokens were chosen, all that are wanted or none: then there is no bound, or too few tokens reach it
      */
@@ -248,17 +247,13 @@ final class TokenRanking implements AutoCloseable {
         }
         TopTokens top = tops[slot];
         long at = slot * PANEL_RANK_BYTES;
-        int sinkBlocks = (sinks + BlockLayout.BLOCK - 1) / BlockLayout.BLOCK;
         top.begin(sealed);
-        for (int from = 0; from < sinkBlocks; from += BlockLayout.PANEL) {
-            int to = Math.min(sinkBlocks, from + BlockLayout.PANEL);
-            rank(blocks, head, from, to, ranksOfSinks, at);
-            includeSinks(ranksOfSinks, at, from, to);
-            top.add(ranksOfSinks, at, to - from, bound, from * BlockLayout.BLOCK);
+        for (int from = 0; from < sealed; from += BlockLayout.PANEL) {
+            int to = Math.min(sealed, from + BlockLayout.PANEL);
+            rank(blocks, head, from, to, ranksOfPanels, at);
+            includeSinks(ranksOfPanels, at, from, to);
+            top.add(ranksOfPanels, at, to - from, bound, from * BlockLayout.BLOCK);
         }
-        top.addRanked(
-                (IndexedRows) blocks, sinkBlocks, sealed, head, critical(head), channelCount[head], queries(),
-                queryAt(head), rowBytes, rows, logSums[head], bound);
         if (top.size() < wanted) {
             // Whoever chooses from all ranks now need not try it again.
             bounds[head] = Float.NEGATIVE_INFINITY;

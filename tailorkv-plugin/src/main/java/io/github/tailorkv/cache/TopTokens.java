@@ -3,7 +3,6 @@ package io.github.tailorkv.cache;
 import io.github.tailorkv.kernels.AttentionKernels;
 import io.github.tailorkv.kernels.BlockLayout;
 import java.lang.foreign.MemorySegment;
-import org.jspecify.annotations.Nullable;
 
 /**
  * Finds the k largest of n scores without sorting them.
@@ -69,18 +68,6 @@ final class TopTokens {
     void add(MemorySegment scores, long offset, int blocks, float bound, int first) {
         left = kernels.atLeast(
                 scores, offset, blocks * BlockLayout.BLOCK, bound, first, survivors, survivorScores, left);
-    }
-
-    /**
-     * Takes the tokens of the blocks {@code [from, to)} of a KV head whose ranks reach a bound; the arguments as for
-     * {@link IndexedRows#rankAtLeast}.
-     */
-    void addRanked(
-            IndexedRows blocks, int from, int to, int head, int @Nullable [] critical, int criticalCount,
-            MemorySegment q, long qOffset, long qStride, int queryRows, float[] logSums, float bound) {
-        left = blocks.rankAtLeast(
-                from, to, head, critical, criticalCount, q, qOffset, qStride, queryRows, logSums, bound, survivors,
-                survivorScores, left);
     }
 
     /** Tokens taken so far. */

@@ -131,7 +131,7 @@ class RetrievalPassTest {
         AtomicInteger ranked = new AtomicInteger();
         AtomicInteger again = new AtomicInteger();
         LayerContext context = context(watched(name -> {
-            ranked.addAndGet(name.equals("indexAtLeast") ? 1 : 0);
+            ranked.addAndGet(name.equals("indexRanks") ? 1 : 0);
             again.addAndGet(name.equals("stretchMaxima") ? 1 : 0);
         }));
         try (Arena arena = Arena.ofShared();
@@ -151,7 +151,7 @@ class RetrievalPassTest {
 
     /** Also the second half of a KV head, which waits for the first, ends after an error, and the next pass is right. */
     @ParameterizedTest
-    @CsvSource({"indexAtLeast, 2", "indexRanks, 4", "atLeast, 4", "recordScores, 2", "recordScores, 4"})
+    @CsvSource({"indexRanks, 2", "indexRanks, 4", "atLeast, 2", "atLeast, 4", "recordScores, 2", "recordScores, 4"})
     @Timeout(120)
     void anErrorInAPieceEndsThePass(String operation, int threads) {
         LayerContext context = context(failing(operation));
