@@ -239,7 +239,7 @@ final class ScoreSelection {
         float wanted = 0.5f * (k + most);
         float tooMany = count - wanted;
         float tooFew = wanted;
-        int stayed = 0;
+        int moved = 0;
         for (int step = 1; low < high; step++) {
             float guess = left + (right - left) * tooMany / (tooMany + tooFew);
             int middle = ordered(guess);
@@ -255,14 +255,14 @@ final class ScoreSelection {
                 low = middle;
                 left = guess;
                 tooMany = reach - wanted;
-                stayed = Math.max(stayed, 0) + 1;
-                tooFew = stayed > 1 ? 0.5f * tooFew : tooFew;
+                tooFew = moved > 0 ? 0.5f * tooFew : tooFew;
+                moved = 1;
             } else {
                 high = middle - 1;
                 right = guess;
                 tooFew = wanted - reach;
-                stayed = Math.min(stayed, 0) - 1;
-                tooMany = stayed < -1 ? 0.5f * tooMany : tooMany;
+                tooMany = moved < 0 ? 0.5f * tooMany : tooMany;
+                moved = -1;
             }
         }
         return unordered(low);
