@@ -93,6 +93,7 @@ public class KernelBenchmark {
     private MemorySegment rowRecords = MemorySegment.NULL;
     private MemorySegment panels = MemorySegment.NULL;
     private final RecordList chosen = new RecordList();
+    private final int[] chosenTokens = new int[TOKENS];
     private MemorySegment queries = MemorySegment.NULL;
     private MemorySegment weights = MemorySegment.NULL;
     private MemorySegment scores = MemorySegment.NULL;
@@ -373,8 +374,9 @@ public class KernelBenchmark {
         chosen.begin(8, headSize);
         for (int i = 0; i < TOKENS; i++) {
             long block = block();
-            chosen.add(rowRecords, (block * TOKENS + block * 7 % TOKENS) * rowBytes);
+            chosenTokens[i] = (int) (block * TOKENS + block * 7 % TOKENS);
         }
+        chosen.add(rowRecords, 0, chosenTokens, 0, TOKENS);
     }
 
     /** Approximate scores of a panel of blocks. */

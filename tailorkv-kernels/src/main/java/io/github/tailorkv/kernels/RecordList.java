@@ -19,11 +19,6 @@ public final class RecordList {
     private int bytes;
     private int count;
 
-    /** What the last record lay in: most lie in one segment with their neighbours, and asking it takes longer than the rest. */
-    private MemorySegment segment = MemorySegment.NULL;
-    private long start;
-    private long size;
-
     /**
      * Empties the list.
      *
@@ -35,27 +30,25 @@ public final class RecordList {
         this.headSize = headSize;
         bytes = BlockLayout.recordBytes(bits, headSize);
         count = 0;
-        segment = MemorySegment.NULL;
-        size = 0;
     }
 
     /**
-     * Adds a record.
+     * Adds records out of memory in which those of tokens that follow each other lie side by side. If it throws, it adds none.
      *
-     * @param offset of the record in {@code memory}
-     * @throws IndexOutOfBoundsException if the record does not lie in {@code memory}, or there are 64 already
+     * @param origin where in {@code memory} the record of token 0 would lie, which need not be there: it may be negative
+     * @param tokens whose records to add, those of {@code [from, to)}, in any order
+     * @throws IndexOutOfBoundsException if a record does not lie in {@code memory}, or there would be more than 64
      * @throws IllegalArgumentException if {@code memory} is not native
      * @throws IllegalStateException if {@code memory} has been given back
      */
-    @SuppressWarnings({"ReferenceEquality", "MemorySegmentReferenceEquality"})
-    public void add(MemorySegment memory, long offset) {
-        if (memory != segment) {
-            start = NativeMemory.address(memory, 0, 0);
-            size = memory.byteSize();
-            segment = memory;
+    public void add(MemorySegment memory, long origin, int[] tokens, int from, int to) {
+        long start = NativeMemory.address(memory, 0, 0);
+        long room = memory.byteSize() - bytes + 1;
+        int next = count;
+        for (int i = from; i < to; i++) {
+            addresses[next++] = start + Objects.checkIndex(origin + (long) tokens[i] * bytes, room);
         }
-        addresses[count] = start + Objects.checkFromIndexSize(offset, bytes, size);
-        count++;
+        count = next;
     }
 
     /** How many records there are. */

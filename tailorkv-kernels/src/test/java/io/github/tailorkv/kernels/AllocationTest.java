@@ -101,11 +101,10 @@ class AllocationTest {
             calls.put("packRecords, bits " + bits, () -> kernels.packRecords(a, 0, b, 0, h, bits, records, 0));
             calls.put("loadRecords, bits " + bits, () -> kernels.loadRecords(records, 0, bits, h, c, 0, b, 0));
             RecordList list = new RecordList();
+            int[] tokens = {2, 0, 1};
             calls.put("add, bits " + bits, () -> {
                 list.begin(bits, h);
-                list.add(records, 16);
-                list.add(records, 0);
-                list.add(records, 32);
+                list.add(records, 16, tokens, 0, 3);
             });
             calls.put("touchRecords, bits " + bits, () -> kernels.touchRecords(list));
             for (int rows : new int[] {1, 7}) {

@@ -448,7 +448,7 @@ class AttentionKernelsTest {
                 assertClose(expected, actual, count * 16, "sums, " + what);
                 if (count < BLOCK) {
                     boolean alone = random.nextInt(3) == 0;
-                    list.add(alone ? one : records, alone ? 0 : (long) random.nextInt(BLOCK) * size);
+                    list.add(alone ? one : records, 0, new int[] {alone ? 0 : random.nextInt(BLOCK)}, 0, 1);
                 }
             }
         }
@@ -462,9 +462,7 @@ class AttentionKernelsTest {
         scalar.packRecords(unruly(headSize * BLOCK), 0, unruly(headSize * BLOCK), 0, headSize, 8, records, 0);
         RecordList list = new RecordList();
         list.begin(8, headSize);
-        for (int i = 0; i < BLOCK; i++) {
-            list.add(records, (long) i * BlockLayout.recordBytes(8, headSize));
-        }
+        list.add(records, 0, IntStream.range(0, BLOCK).toArray(), 0, BLOCK);
         MemorySegment q = gaussian(4 * headSize);
         MemorySegment expected = memory.floats(4 * BLOCK);
         MemorySegment actual = memory.floats(4 * BLOCK);

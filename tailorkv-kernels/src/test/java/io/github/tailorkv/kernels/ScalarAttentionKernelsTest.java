@@ -364,9 +364,7 @@ class ScalarAttentionKernelsTest {
             int[] tokens = {5, 0, 63, 5};
             RecordList list = new RecordList();
             list.begin(bits, headSize);
-            for (int token : tokens) {
-                list.add(records, (long) token * BlockLayout.recordBytes(bits, headSize));
-            }
+            list.add(records, 0, tokens, 0, tokens.length);
             int rows = 2;
             float[] q = gaussian(rows * headSize, 1);
             float[] p = gaussian(rows * BLOCK, 1);

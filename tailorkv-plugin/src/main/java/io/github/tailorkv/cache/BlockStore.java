@@ -50,11 +50,10 @@ final class BlockStore implements AutoCloseable {
     private final long partBytes;
     private final Source source;
     private Chunk[] chunks = new Chunk[0];
+    /** The first entry of each chunk, and how many entries there is room for. */
     private int[] chunkStart = {0};
-    private MemorySegment[] segments = new MemorySegment[0];
-    private long[] offsets = new long[0];
-    /** Bytes from a part of an entry to the next part. */
-    private long[] strides = new long[0];
+    /** The chunk of each entry. */
+    private int[] chunkOf = new int[0];
     private int size;
 
     BlockStore(long entryBytes, Source source) {
@@ -87,41 +86,48 @@ final class BlockStore implements AutoCloseable {
 
     /** Adds {@code count} entries; nothing if it throws. */
     void add(int count) {
-        if (size + count > segments.length) {
-            grow(size + count - segments.length);
+        if (size + count > chunkOf.length) {
+            grow(size + count - chunkOf.length);
         }
         size += count;
     }
 
     /** Makes room for {@code least} more entries than there is room for. */
     private void grow(int least) {
-        int room = segments.length;
+        int room = chunkOf.length;
         int entries = Math.max(least, Math.max(firstChunk, room / 16));
         Chunk chunk = source.allocate(entries * (parts * partBytes));
-        chunks = Arrays.copyOf(chunks, chunks.length + 1);
-        chunks[chunks.length - 1] = chunk;
-        chunkStart = Arrays.copyOf(chunkStart, chunks.length + 1);
-        chunkStart[chunks.length] = room + entries;
-        segments = Arrays.copyOf(segments, room + entries);
-        offsets = Arrays.copyOf(offsets, room + entries);
-        strides = Arrays.copyOf(strides, room + entries);
-        for (int i = 0; i < entries; i++) {
-            segments[room + i] = chunk.memory();
-            offsets[room + i] = i * partBytes;
-            strides[room + i] = entries * partBytes;
-        }
+        int last = chunks.length;
+        chunks = Arrays.copyOf(chunks, last + 1);
+        chunks[last] = chunk;
+        chunkStart = Arrays.copyOf(chunkStart, last + 2);
+        chunkStart[last + 1] = room + entries;
+        chunkOf = Arrays.copyOf(chunkOf, room + entries);
+        Arrays.fill(chunkOf, room, room + entries, last);
     }
 
     MemorySegment segment(int index) {
-        return segments[index];
+        return chunks[chunkOf[index]].memory();
     }
 
     long offset(int index) {
-        return offsets[index];
+        return offset(index, 0);
     }
 
+    /** Where in its {@linkplain #segment segment} a part of an entry lies. */
     long offset(int index, int part) {
-        return offsets[index] + part * strides[index];
+        int first = chunkBegin(index);
+        return ((long) part * (chunkEnd(index) - first) + index - first) * partBytes;
+    }
+
+    /** The first of the entries that lie in one chunk with this one, each part side by side. */
+    int chunkBegin(int index) {
+        return chunkStart[chunkOf[index]];
+    }
+
+    /** Behind the last of those. */
+    int chunkEnd(int index) {
+        return chunkStart[chunkOf[index] + 1];
     }
 
     /** Drops all entries from {@code newSize} on and the chunks that hold none any more. */
@@ -136,14 +142,12 @@ final class BlockStore implements AutoCloseable {
         }
         chunks = Arrays.copyOf(chunks, keep);
         chunkStart = Arrays.copyOf(chunkStart, keep + 1);
-        segments = Arrays.copyOf(segments, chunkStart[keep]);
-        offsets = Arrays.copyOf(offsets, chunkStart[keep]);
-        strides = Arrays.copyOf(strides, chunkStart[keep]);
+        chunkOf = Arrays.copyOf(chunkOf, chunkStart[keep]);
     }
 
     /** Bytes allocated, used or not. */
     long bytes() {
-        return segments.length * (parts * partBytes);
+        return chunkOf.length * (parts * partBytes);
     }
 
     @Override

@@ -129,11 +129,25 @@ final class IndexedRows implements IndexedBlocks {
     @Override
     public void gather(int[] tokens, int first, int count, int head, DecodeScratch work) {
         work.records.begin(rowBits, headSize);
-        for (int i = first; i < first + count; i++) {
-            int block = tokens[i] / BlockLayout.BLOCK;
-            work.records.add(rows.segment(block), recordAt(block, head, tokens[i] % BlockLayout.BLOCK));
+        int end = first + count;
+        for (int i = first; i < end;) {
+            int block = rows.chunkBegin(tokens[i] / BlockLayout.BLOCK);
+            int token = block * BlockLayout.BLOCK;
+            int next = endOfRun(tokens, i, end, token, rows.chunkEnd(block) * BlockLayout.BLOCK);
+            work.records.add(
+                    rows.segment(block), recordAt(block, head, 0) - (long) token * recordBytes, tokens, i, next);
+            i = next;
         }
         kernels.touchRecords(work.records);
+    }
+
+    /** Where the tokens from {@code first} on leave {@code [least, limit)}, or {@code end}. */
+    private static int endOfRun(int[] tokens, int first, int end, int least, int limit) {
+        int i = first;
+        while (i < end && tokens[i] >= least && tokens[i] < limit) {
+            i++;
+        }
+        return i;
     }
 
     @Override

@@ -53,6 +53,10 @@ class BlockStoreTest {
                 }
             }
             assertEquals(store.size() - 2, neighbours, "two chunks");
+            for (int index = 0; index < store.size(); index++) {
+                assertEquals(index < 10 ? 0 : 10, store.chunkBegin(index));
+                assertEquals(index < 10 ? 10 : 30, store.chunkEnd(index));
+            }
         }
     }
 
