@@ -54,13 +54,17 @@ final class RecordProduct {
     private static final int ZEROS = BLOCK;
     private static final int ROWS = 2 * BLOCK;
     private static final int BIAS = 6 * BLOCK;
-    /** Vectors that add up to the products of four rows, {@code [64][4][L]}, where a group takes more than one panel. */
+    /**
+     * Vectors that add up to the products of four rows, {@code [2][64][4][L]}, where a group takes up to two panels: those of
+     * the first, those of the second.
+     */
     private static final int PARTS = BIAS + 4;
     private static final int PART = 4 * L;
+    private static final int SECOND = BLOCK * PART;
 
     private static final ThreadLocal<RecordProduct> OF_THREAD = ThreadLocal.withInitial(RecordProduct::new);
 
-    private final float[] scratch = new float[PARTS + BLOCK * PART];
+    private final float[] scratch = new float[PARTS + 2 * SECOND];
     /** Scale and zero point of each record, both halves in one. */
     private final int[] fields = new int[BLOCK];
 
@@ -83,15 +87,16 @@ final class RecordProduct {
                 int last = Math.min(3, rows - r - 1);
                 long queries = q + r * qStride;
                 boolean inParts = !WIDE && last > 1;
-                if (inParts) {
-                    Arrays.fill(scratch, PARTS, PARTS + count * PART, 0);
-                } else {
+                if (!inParts) {
                     Arrays.fill(scratch, ROWS, BIAS, 0);
+                } else if (end - first <= PANEL) {
+                    Arrays.fill(scratch, PARTS + SECOND, PARTS + SECOND + count * PART, 0);
                 }
                 for (int c = first; c < end; c += PANEL) {
                     int vectors = Math.min(4, (end - c) / L);
                     if (last > 1) {
-                        fourDots(records, count, c, vectors, queries + c * 4L, qStride, last, scratch);
+                        int parts = c == first ? PARTS : PARTS + SECOND;
+                        fourDots(records, count, c, vectors, queries + c * 4L, qStride, last, scratch, parts);
                     } else {
                         twoDots(records, count, c, vectors, queries + c * 4L, qStride, last, scratch);
                     }
@@ -148,7 +153,8 @@ final class RecordProduct {
     }
 
     private static void fourDots(
-            long[] records, int count, long codes, int vectors, long q, long qStride, int last, float[] scratch) {
+            long[] records, int count, long codes, int vectors, long q, long qStride, int last, float[] scratch,
+            int parts) {
         long o1 = vectors > 1 ? L : 0;
         long o2 = vectors > 2 ? 2 * L : 0;
         long o3 = vectors > 3 ? 3 * L : 0;
@@ -194,11 +200,11 @@ final class RecordProduct {
                 scratch[ROWS + 2 * BLOCK + t] += s2.reduceLanes(ADD);
                 scratch[ROWS + 3 * BLOCK + t] += s3.reduceLanes(ADD);
             } else {
-                int to = PARTS + t * PART;
-                s0.add(FloatVector.fromArray(F, scratch, to)).intoArray(scratch, to);
-                s1.add(FloatVector.fromArray(F, scratch, to + L)).intoArray(scratch, to + L);
-                s2.add(FloatVector.fromArray(F, scratch, to + 2 * L)).intoArray(scratch, to + 2 * L);
-                s3.add(FloatVector.fromArray(F, scratch, to + 3 * L)).intoArray(scratch, to + 3 * L);
+                int to = parts + t * PART;
+                s0.intoArray(scratch, to);
+                s1.intoArray(scratch, to + L);
+                s2.intoArray(scratch, to + 2 * L);
+                s3.intoArray(scratch, to + 3 * L);
             }
         }
     }
@@ -207,10 +213,14 @@ final class RecordProduct {
     private static void sumParts(float[] scratch, int count) {
         for (int t = 0; t < count; t++) {
             int at = PARTS + t * PART;
-            scratch[ROWS + t] = FloatVector.fromArray(F, scratch, at).reduceLanes(ADD);
-            scratch[ROWS + BLOCK + t] = FloatVector.fromArray(F, scratch, at + L).reduceLanes(ADD);
-            scratch[ROWS + 2 * BLOCK + t] = FloatVector.fromArray(F, scratch, at + 2 * L).reduceLanes(ADD);
-            scratch[ROWS + 3 * BLOCK + t] = FloatVector.fromArray(F, scratch, at + 3 * L).reduceLanes(ADD);
+            scratch[ROWS + t] = FloatVector.fromArray(F, scratch, at)
+                    .add(FloatVector.fromArray(F, scratch, at + SECOND)).reduceLanes(ADD);
+            scratch[ROWS + BLOCK + t] = FloatVector.fromArray(F, scratch, at + L)
+                    .add(FloatVector.fromArray(F, scratch, at + SECOND + L)).reduceLanes(ADD);
+            scratch[ROWS + 2 * BLOCK + t] = FloatVector.fromArray(F, scratch, at + 2 * L)
+                    .add(FloatVector.fromArray(F, scratch, at + SECOND + 2 * L)).reduceLanes(ADD);
+            scratch[ROWS + 3 * BLOCK + t] = FloatVector.fromArray(F, scratch, at + 3 * L)
+                    .add(FloatVector.fromArray(F, scratch, at + SECOND + 3 * L)).reduceLanes(ADD);
         }
     }
 
