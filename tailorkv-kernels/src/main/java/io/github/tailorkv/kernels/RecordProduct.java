@@ -60,6 +60,7 @@ final class RecordProduct {
      */
     private static final int PARTS = BIAS + 4;
     private static final int PART = 4 * L;
+    /** From a vector of the first panel to that of the second. */
     private static final int SECOND = BLOCK * PART;
 
     private static final ThreadLocal<RecordProduct> OF_THREAD = ThreadLocal.withInitial(RecordProduct::new);

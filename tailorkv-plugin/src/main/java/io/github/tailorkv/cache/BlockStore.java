@@ -50,7 +50,7 @@ final class BlockStore implements AutoCloseable {
     private final long partBytes;
     private final Source source;
     private Chunk[] chunks = new Chunk[0];
-    /** The first entry of each chunk, and how many entries there is room for. */
+    /** The first entry of each chunk, and last how many entries there is room for. */
     private int[] chunkStart = {0};
     /** The chunk of each entry. */
     private int[] chunkOf = new int[0];

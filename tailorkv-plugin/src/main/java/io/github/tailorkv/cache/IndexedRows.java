@@ -131,11 +131,12 @@ final class IndexedRows implements IndexedBlocks {
         work.records.begin(rowBits, headSize);
         int end = first + count;
         for (int i = first; i < end;) {
+            // A head's records of a chunk lie side by side.
             int block = rows.chunkBegin(tokens[i] / BlockLayout.BLOCK);
-            int token = block * BlockLayout.BLOCK;
-            int next = endOfRun(tokens, i, end, token, rows.chunkEnd(block) * BlockLayout.BLOCK);
-            work.records.add(
-                    rows.segment(block), recordAt(block, head, 0) - (long) token * recordBytes, tokens, i, next);
+            int least = block * BlockLayout.BLOCK;
+            int next = endOfRun(tokens, i, end, least, rows.chunkEnd(block) * BlockLayout.BLOCK);
+            long origin = recordAt(block, head, 0) - (long) least * recordBytes;
+            work.records.add(rows.segment(block), origin, tokens, i, next);
             i = next;
         }
         kernels.touchRecords(work.records);
