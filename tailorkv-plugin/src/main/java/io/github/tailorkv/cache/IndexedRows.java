@@ -87,8 +87,8 @@ final class IndexedRows implements IndexedBlocks {
         return index.offset(panel, head);
     }
 
-    private long recordAt(int block, int head, int token) {
-        return rows.offset(block, head) + (long) token * recordBytes;
+    private long recordsAt(int block, int head) {
+        return rows.offset(block, head);
     }
 
     @Override
@@ -109,13 +109,13 @@ final class IndexedRows implements IndexedBlocks {
                     coarseValues.offset(block, head));
         }
         kernels.packRecords(
-                tiles, keys, tiles, values, headSize, rowBits, rows.segment(block), recordAt(block, head, 0));
+                tiles, keys, tiles, values, headSize, rowBits, rows.segment(block), recordsAt(block, head));
     }
 
     @Override
     public void load(int block, int head, MemorySegment tiles, long keys, long values) {
         kernels.loadRecords(
-                rows.segment(block), recordAt(block, head, 0), rowBits, headSize, tiles, keys, tiles, values);
+                rows.segment(block), recordsAt(block, head), rowBits, headSize, tiles, keys, tiles, values);
     }
 
     @Override
@@ -135,7 +135,7 @@ final class IndexedRows implements IndexedBlocks {
             int block = rows.chunkBegin(tokens[i] / BlockLayout.BLOCK);
             int least = block * BlockLayout.BLOCK;
             int next = endOfRun(tokens, i, end, least, rows.chunkEnd(block) * BlockLayout.BLOCK);
-            long origin = recordAt(block, head, 0) - (long) least * recordBytes;
+            long origin = recordsAt(block, head) - (long) least * recordBytes;
             work.records.add(rows.segment(block), origin, tokens, i, next);
             i = next;
         }
